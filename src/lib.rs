@@ -1,1 +1,42 @@
-//! Keywright.
+//! Keywright: a Kubernetes operator for machine credentials.
+//!
+//! Two flows, which share nothing but an immutable snapshot:
+//!
+//! ```text
+//! OAuthClient applied → observe → validate → plan → build → apply → status, wake_at
+//!                       (reads)   (pure)     (pure)  (pure)  (writes, in order, with preconditions)
+//!     status.credentials → watch → index (pure) → Arc<Snapshot> on every replica
+//!
+//! HTTP request → server/token → oauth/request → oauth/authn(&Snapshot) → oauth/grant(now, jti) → keys.sign → JSON
+//!                (shell)        (pure)          (pure)                   (pure)                  (pure)
+//! ```
+//!
+//! Only the holder of the leader Lease runs the first; every replica runs the second, and the second never calls the API server.
+//!
+//! | Room | Duty |
+//! |---|---|
+//! | [`api`] | the custom resources, as types |
+//! | [`domain`] | client, credential, scope, grants, rotation, token claims; touches nothing |
+//! | [`policy`] | the installation's rules: from an object of the API to a valid one of the domain, or to what is wrong with it |
+//! | [`oauth`] | the protocol, as functions of a request and a snapshot |
+//! | [`registry`] | the snapshot, and the watches that feed it |
+//! | [`replica`] | what replicas tell each other through Leases: join, report, doubt, and the gate of a rotation |
+//! | [`controller`] | observe, validate, plan, build, apply |
+//! | [`keys`] | signing keys, the digest key, the serving certificate |
+//! | [`server`] | HTTP: listener, limits, TLS, handlers |
+
+pub mod ambient;
+pub mod api;
+pub mod cli;
+pub mod controller;
+pub mod domain;
+pub mod keys;
+pub mod lease;
+pub mod metrics;
+pub mod oauth;
+pub mod policy;
+pub mod registry;
+pub mod replica;
+pub mod run;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,45 @@
+//! The only clock and the only randomness. Decisions take both as arguments.
+
+use crate::domain::credential::{CredentialId, SecretValue};
+use jiff::Timestamp;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// The wall clock.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one clock")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// A monotonic clock that goes on while the machine sleeps (`CLOCK_BOOTTIME`), since an arbitrary start.
+#[must_use]
+pub fn boot_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// Random bytes from the operating system's generator.
+///
+/// # Panics
+/// Never returns without randomness: the process ends where the system has none.
+#[must_use]
+#[expect(clippy::disallowed_methods, clippy::expect_used, reason = "the one source; without randomness no secret may be made")]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0_u8; N];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives randomness");
+    bytes
+}
+
+/// A new client secret and its id.
+#[must_use]
+pub fn draw_credential() -> (CredentialId, SecretValue) {
+    let bytes = Zeroizing::new(random::<32>());
+    (CredentialId::from_random(random()), SecretValue::from_random(&bytes))
+}
+
+/// A new `jti` (RFC 7519 §4.1.7): 128 random bits as 32 hexadecimal digits.
+#[must_use]
+pub fn draw_jti() -> String {
+    format!("{:032x}", u128::from_be_bytes(random()))
+}

@@ -1,0 +1,1 @@
+//! Observe, validate, plan, build, apply: what the leader does for each object, one write at a time.

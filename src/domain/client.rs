@@ -1,0 +1,57 @@
+//! An OAuth 2.0 client that is valid: its `OAuthClient` passed the installation's policy.
+
+use super::{
+    credential::Credential,
+    names::{ClientId, ObjectName, Scope},
+};
+use jiff::{SignedDuration, Timestamp};
+
+/// How a client may present its secret (RFC 6749 §2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretMethod {
+    /// Either way.
+    Any,
+    /// The Authorization header alone.
+    Basic,
+    /// The request body alone.
+    Post,
+}
+
+/// One line of `spec.access`: an API and the scopes that the client wants there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The `ProtectedResource`.
+    pub resource: ObjectName,
+    /// The scopes, in the order of the spec, none twice.
+    pub scopes: Vec<Scope>,
+}
+
+/// A valid client.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Its client id.
+    pub id: ClientId,
+    /// Its `OAuthClient`.
+    pub object: ObjectName,
+    /// The UID of that object: a recreated name is another client.
+    pub uid: String,
+    /// When that object was created.
+    pub created_at: Timestamp,
+    /// What it wants.
+    pub access: Vec<Access>,
+    /// How it may present its secret.
+    pub secret_method: SecretMethod,
+    /// `spec.accessToken.lifetime`; absent: the installation's default of 15 minutes.
+    pub token_lifetime: Option<SignedDuration>,
+    /// The kill switch.
+    pub disabled: bool,
+}
+
+/// A client and its registered credentials: what a replica answers requests from.
+#[derive(Debug, Clone)]
+pub struct RegisteredClient {
+    /// The client.
+    pub client: Client,
+    /// What it may authenticate with: `status.credentials`. Empty where status was never written or cannot be read.
+    pub credentials: Vec<Credential>,
+}

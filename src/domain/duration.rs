@@ -1,0 +1,47 @@
+//! Durations as users write them: a whole number and one unit, `90s`, `15m`, `24h`, `30d`.
+
+use jiff::SignedDuration;
+
+/// The grammar, as CRD schemas carry it.
+pub const PATTERN: &str = "^[1-9][0-9]{0,4}(s|m|h|d)$";
+
+/// Why a text is not a duration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a duration is a whole number from 1 to 99999 and one unit, as in 90s, 15m, 24h or 30d")]
+pub struct DurationError;
+
+/// Reads a duration.
+///
+/// # Errors
+/// [`DurationError`] where the text does not match [`PATTERN`].
+pub fn parse(text: &str) -> Result<SignedDuration, DurationError> {
+    let unit = text.chars().next_back().ok_or(DurationError)?;
+    let digits = text.strip_suffix(unit).ok_or(DurationError)?;
+    let well_formed = (1..=5).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
+    let seconds_per_unit = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(DurationError),
+    };
+    match digits.parse::<i64>() {
+        Ok(count) if well_formed => Ok(SignedDuration::from_secs(count * seconds_per_unit)),
+        _ => Err(DurationError),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_and_one_unit() {
+        for (text, seconds) in [("1s", 1), ("15m", 900), ("24h", 86_400), ("30d", 2_592_000), ("99999s", 99_999)] {
+            assert_eq!(parse(text), Ok(SignedDuration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "s", "0s", "01s", "1", "1w", "1.5h", "1h30m", "-1s", "+1s", "100000s", " 1s", "1s ", "١s", "1é"] {
+            assert_eq!(parse(text), Err(DurationError), "{text}");
+        }
+    }
+}

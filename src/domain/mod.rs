@@ -1,0 +1,12 @@
+//! What Keywright is about, without Kubernetes, HTTP, clock or randomness: everything here is a function of its arguments.
+//!
+//! Times are [`jiff::Timestamp`] (wall clock, handed in as `now`), lengths of time [`jiff::SignedDuration`].
+
+pub mod client;
+pub mod credential;
+pub mod duration;
+pub mod grants;
+pub mod names;
+pub mod resource;
+pub mod rotation;
+pub mod token;

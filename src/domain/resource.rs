@@ -1,0 +1,90 @@
+//! An API that is valid: its `ProtectedResource` passed the installation's policy.
+
+use super::names::{Audience, ObjectName, Scope};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Signature algorithm of access tokens (RFC 7518 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256, 2048 bits.
+    Rs256,
+    /// ECDSA with P-256 and SHA-256.
+    Es256,
+}
+
+/// The `typ` header of access tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenType {
+    /// `at+jwt` (RFC 9068 §2.1).
+    AtJwt,
+    /// `JWT`, for verifiers that refuse `at+jwt`.
+    Jwt,
+}
+
+/// Which namespaces a grant is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespaces {
+    /// By name.
+    Named(BTreeSet<String>),
+    /// By label: all of these pairs, never empty.
+    Labelled(BTreeMap<String, String>),
+}
+
+/// One line of `spec.grants`.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// For clients of these namespaces.
+    pub namespaces: Namespaces,
+    /// `OAuthClient` names; `None`: every client there.
+    pub clients: Option<BTreeSet<String>>,
+    /// These scopes.
+    pub scopes: BTreeSet<Scope>,
+    /// What their tokens claim beside the registered names.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+    /// Not from then on.
+    pub expires: Option<Timestamp>,
+}
+
+/// A valid API.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    /// Its `ProtectedResource`.
+    pub object: ObjectName,
+    /// The UID of that object.
+    pub uid: String,
+    /// The `aud` of its tokens.
+    pub audience: Audience,
+    /// Its scopes, in the order of the spec.
+    pub scopes: Vec<Scope>,
+    /// Who may have them.
+    pub grants: Vec<Grant>,
+    /// What its tokens are signed with.
+    pub algorithm: Algorithm,
+    /// Their `typ`.
+    pub token_type: TokenType,
+    /// Their longest lifetime; `None`: the policy's.
+    pub max_lifetime: Option<SignedDuration>,
+}
+
+impl Algorithm {
+    /// The `alg` value of RFC 7518 §3.1.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+        }
+    }
+}
+
+impl TokenType {
+    /// The `typ` header.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AtJwt => "at+jwt",
+            Self::Jwt => "JWT",
+        }
+    }
+}

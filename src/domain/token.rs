@@ -1,0 +1,1 @@
+//! What an access token claims (RFC 9068 §2.2).

@@ -1,0 +1,1 @@
+//! The self-signed CA and the serving certificate.

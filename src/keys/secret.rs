@@ -1,0 +1,1 @@
+//! The form in which the key Secret holds the keys; pure.

@@ -1,0 +1,1 @@
+//! From objects of the API to a snapshot; pure.

@@ -1,0 +1,30 @@
+//! The immutable snapshot from which every request is answered.
+
+use crate::{
+    domain::{
+        client::RegisteredClient,
+        names::{Audience, ClientId, ObjectName},
+        resource::Resource,
+    },
+    keys::KeySet,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// All that a replica knows at one moment.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    /// The clients of this installation by client id: valid ones alone, and of two that want one id the older (creationTimestamp,
+    /// then UID).
+    pub clients: HashMap<ClientId, Arc<RegisteredClient>>,
+    /// The APIs of this installation by object: valid ones alone, with an audience that nobody else claims.
+    pub resources: HashMap<ObjectName, Arc<Resource>>,
+    /// The same by audience.
+    pub audiences: HashMap<Audience, ObjectName>,
+    /// The labels of namespaces, reduced to the keys that policy lets selectors use.
+    pub namespaces: HashMap<String, Arc<BTreeMap<String, String>>>,
+    /// The keys; absent until the leader of a new installation has made them.
+    pub keys: Option<Arc<KeySet>>,
+}

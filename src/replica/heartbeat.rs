@@ -1,0 +1,1 @@
+//! This replica's own Lease: join, report, renew, leave.
