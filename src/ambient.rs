@@ -1,6 +1,9 @@
 //! The only clock and the only randomness. Decisions take both as arguments.
 
-use crate::domain::credential::{CredentialId, SecretValue};
+use crate::{
+    domain::credential::{CredentialId, SecretValue},
+    replica::contact::Moment,
+};
 use jiff::Timestamp;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -17,6 +20,12 @@ pub fn now() -> Timestamp {
 pub fn boot_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// Both clocks at this moment. For what they are used together see [`Moment`].
+#[must_use]
+pub fn moment() -> Moment {
+    Moment { boot: boot_time(), wall: now() }
 }
 
 /// Random bytes from the operating system's generator.
