@@ -1,1 +1,62 @@
 //! The custom resources of the group `keywright.dev`, version `v1alpha1`, as types. `crds/` and the chart hold what they print.
+//!
+//! Nothing here fails on what a newer version or a hand has written: choices (`signingAlgorithm`, `format`, …) are texts whose
+//! schema lists the values, times and durations are texts with a grammar, and status is read field by field. What a text means,
+//! and what is wrong with it, says `policy`; so one object that cannot be read never hides the others of a list.
+
+#[expect(unreachable_pub, dead_code, reason = "KubeSchema expands to a private copy of each type, pub fields and all")]
+pub mod client;
+#[expect(unreachable_pub, reason = "the same")]
+pub mod condition;
+pub mod crd;
+pub mod register;
+#[expect(unreachable_pub, reason = "the same")]
+pub mod resource;
+mod stored;
+
+pub use client::{OAuthClient, OAuthClientSpec, OAuthClientStatus};
+pub use condition::{Condition, ConditionType, Reason};
+pub use crd::{crds, crds_yaml};
+pub use resource::{ProtectedResource, ProtectedResourceSpec, ProtectedResourceStatus};
+
+/// The API group.
+pub const GROUP: &str = "keywright.dev";
+
+/// The installation that serves objects without `spec.issuer`.
+pub const DEFAULT_ISSUER: &str = "default";
+
+/// Most characters of the name of an `OAuthClient` or a `ProtectedResource`: it becomes the value of a label.
+pub const MAX_NAME: usize = 63;
+
+/// Label of everything that the operator makes in the namespaces of others.
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// The value of [`LABEL_MANAGED_BY`].
+pub const MANAGED_BY: &str = "keywright";
+
+/// Label of a client's Secret: the name of its `OAuthClient`.
+pub const LABEL_CLIENT: &str = "keywright.dev/client";
+
+/// Label of a verification ConfigMap: the name of its `ProtectedResource`.
+pub const LABEL_RESOURCE: &str = "keywright.dev/resource";
+
+/// Annotation of a client's Secret: the id of the credential that it holds.
+pub const ANNOTATION_CREDENTIAL: &str = "keywright.dev/credential";
+
+/// Annotation of a client's Secret: the ids, separated by commas, that status showed as not Pending before the write. Whoever
+/// read the Secret before cannot publish them any more.
+pub const ANNOTATION_FENCE: &str = "keywright.dev/fence";
+
+/// The keys of a verification ConfigMap.
+pub mod verification {
+    /// The issuer identifier, as in `iss`.
+    pub const ISSUER: &str = "issuer";
+    /// The audience, as in `aud`.
+    pub const AUDIENCE: &str = "audience";
+    /// Where the JWKS is served.
+    pub const JWKS_URI: &str = "jwks-uri";
+    /// The JWKS itself.
+    pub const JWKS: &str = "jwks.json";
+    /// The CA of the issuer's TLS certificate, where that is a private one.
+    pub const CA: &str = "ca.crt";
+}
