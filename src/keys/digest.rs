@@ -49,3 +49,81 @@ impl DigestKey {
         context.sign()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(byte: u8) -> CredentialId {
+        CredentialId::from_random([byte; 16])
+    }
+
+    #[test]
+    fn a_presented_value_opens_what_it_was_registered_for() {
+        let key = DigestKey::new(&[7; 32]);
+        let value = SecretValue::from_random(&[1; 32]);
+        let digest = key.digest("uid", &id(1), &value);
+        assert!(key.matches(&digest, "uid", &id(1), value.expose().as_bytes()));
+        assert!(!key.matches(&digest, "uid", &id(1), SecretValue::from_random(&[2; 32]).expose().as_bytes()));
+        assert!(!key.matches(&digest, "uid", &id(1), b""));
+    }
+
+    /// S21: whoever may write status copies a digest, with the value it was made of known to him, to another client or id.
+    #[test]
+    fn a_digest_copied_to_another_client_or_credential_opens_nothing() {
+        let key = DigestKey::new(&[7; 32]);
+        let value = SecretValue::from_random(&[1; 32]);
+        let digest = key.digest("own-uid", &id(1), &value);
+        assert!(!key.matches(&digest, "other-uid", &id(1), value.expose().as_bytes()));
+        assert!(!key.matches(&digest, "own-uid", &id(2), value.expose().as_bytes()));
+    }
+
+    /// S21: a digest planted by someone who does not hold the release's key.
+    #[test]
+    fn a_digest_of_another_key_opens_nothing() {
+        let key = DigestKey::new(&[7; 32]);
+        let value = SecretValue::from_random(&[1; 32]);
+        let planted = DigestKey::new(&[8; 32]).digest("uid", &id(1), &value);
+        assert!(!key.matches(&planted, "uid", &id(1), value.expose().as_bytes()));
+        let renamed = Digest { key: key.name().to_owned(), ..planted };
+        assert!(!key.matches(&renamed, "uid", &id(1), value.expose().as_bytes()));
+        let misnamed = Digest { key: "00000000".to_owned(), ..key.digest("uid", &id(1), &value) };
+        assert!(!key.matches(&misnamed, "uid", &id(1), value.expose().as_bytes()));
+    }
+
+    /// C16: every byte counts, however long the value is (bcrypt stops at 72).
+    #[test]
+    fn a_long_value_that_differs_at_its_end_is_refused() {
+        let key = DigestKey::new(&[7; 32]);
+        let long = SecretValue::from_text("x".repeat(100));
+        let digest = key.digest("uid", &id(1), &long);
+        assert!(key.matches(&digest, "uid", &id(1), "x".repeat(100).as_bytes()));
+        for at in [72, 73, 99] {
+            let mut other = "x".repeat(100).into_bytes();
+            other[at] = b'y';
+            assert!(!key.matches(&digest, "uid", &id(1), &other), "byte {at}");
+        }
+        assert!(!key.matches(&digest, "uid", &id(1), "x".repeat(99).as_bytes()));
+    }
+
+    /// The parts cannot be shifted into each other: a UID and an id hold no zero byte.
+    #[test]
+    fn the_parts_of_a_digest_are_told_apart() {
+        let key = DigestKey::new(&[7; 32]);
+        let value = SecretValue::from_text("value".to_owned());
+        let digest = key.digest("uid", &id(1), &value);
+        let shifted = format!("{}\0value", id(1).as_str());
+        assert!(!key.matches(&digest, "ui", &id(1), b"dvalue"));
+        assert!(!key.matches(&digest, "uid", &id(1), shifted.as_bytes()));
+    }
+
+    /// The name tells two keys apart and is not a part of the key.
+    #[test]
+    fn a_key_is_named_by_a_derived_name() {
+        let (one, other) = (DigestKey::new(&[7; 32]), DigestKey::new(&[8; 32]));
+        assert_eq!(one.name(), DigestKey::new(&[7; 32]).name());
+        assert_ne!(one.name(), other.name());
+        assert_eq!(one.name().len(), 8);
+        assert!(!one.name().contains("0707"));
+    }
+}

@@ -1,6 +1,6 @@
 //! All keys of the release at one moment.
 
-use super::{DigestKey, SigningKey};
+use super::{DigestKey, SigningKey, jwks::Jwks};
 use crate::domain::resource::Algorithm;
 use bytes::Bytes;
 use std::{collections::BTreeMap, sync::Arc};
@@ -11,6 +11,19 @@ pub struct KeySet {
     pub active: BTreeMap<Algorithm, Arc<SigningKey>>,
     /// The JWKS document (RFC 7517 §5): public members of every key in use, about to be used, or used not long ago.
     pub jwks: Bytes,
+    /// The strong entity tag of [`KeySet::jwks`], with its quotes.
+    pub jwks_etag: String,
     /// The key of the digests.
     pub digest: DigestKey,
+}
+
+impl KeySet {
+    /// `active` keys sign, one per algorithm (of two the later one); they and the `published` ones are in the JWKS, the active
+    /// ones first, for verifiers that look at no `kid`.
+    #[must_use]
+    pub fn new(active: Vec<SigningKey>, published: &[SigningKey], digest: DigestKey) -> Self {
+        let Jwks { document, etag } = Jwks::publish(active.iter().chain(published));
+        let active = active.into_iter().map(|key| (key.algorithm(), Arc::new(key))).collect();
+        Self { active, jwks: document, jwks_etag: etag, digest }
+    }
 }
