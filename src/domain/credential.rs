@@ -105,3 +105,39 @@ impl SecretValue {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_26_characters_and_keeps_all_128_bits() {
+        let all: Vec<_> = (0..128).map(|bit| CredentialId::from_random((1_u128 << bit).to_be_bytes())).collect();
+        let distinct: std::collections::BTreeSet<_> = all.iter().map(CredentialId::as_str).collect();
+        assert_eq!(distinct.len(), 128);
+        for id in &all {
+            assert_eq!(CredentialId::parse(id.as_str()).as_ref(), Some(id));
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_ids() {
+        let good = CredentialId::from_random([7; 16]).as_str().to_owned();
+        for text in ["", &good[1..], &format!("{good}a"), &good.to_uppercase(), &good.replace(char::is_alphabetic, "1"), "é"] {
+            assert_eq!(CredentialId::parse(text), None, "{text}");
+        }
+    }
+
+    /// C18: 256 bits, in the alphabet that every client sends unchanged.
+    #[test]
+    fn a_value_has_43_characters_of_base64url() {
+        for byte in [0, 0x3e, 0x3f, 0xff] {
+            let value = SecretValue::from_random(&[byte; 32]);
+            assert!(value.has_our_form(), "{}", value.expose());
+        }
+        let made = SecretValue::from_random(&[1; 32]);
+        for text in ["", "short", &made.expose().replace('A', "+"), &format!("{}=", made.expose()), &made.expose()[1..]] {
+            assert!(!SecretValue::from_text(text.to_owned()).has_our_form(), "{text}");
+        }
+    }
+}

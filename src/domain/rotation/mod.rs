@@ -30,6 +30,8 @@
 //! protocol failed a request, and has a test in `tests/rotation` that fails without it.
 
 mod plan;
+#[cfg(test)]
+mod tests;
 mod transitions;
 
 pub use plan::plan;
