@@ -1,7 +1,6 @@
 //! `OAuthClient`: a workload's OAuth 2.0 client.
 
-use super::{condition::Condition, stored::Stored};
-use crate::domain::duration;
+use super::{condition::Condition, rules, stored::Stored};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -36,12 +35,14 @@ use std::collections::BTreeMap;
 pub struct OAuthClientSpec {
     /// The Keywright installation (its --name) that serves this client. Absent: default.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::installation())]
     pub issuer: Option<String>,
     /// The client identifier. Immutable. Absent: <namespace>.<name>. The part before the first dot must be the own namespace; other
     /// forms need the platform's policy.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9._-]+$"))]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = rules::client_id())]
     pub client_id: Option<String>,
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,11 +72,12 @@ pub struct OAuthClientSpec {
 #[serde(rename_all = "camelCase")]
 pub struct AccessEntry {
     /// The ProtectedResource, as <namespace>/<name>, or <name> for one in the own namespace.
-    #[schemars(length(min = 1, max = 127), regex(pattern = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 127))]
+    #[x_kube(validation = rules::resource())]
     pub resource: String,
     /// The scopes needed.
-    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128), regex(pattern = r"^[!#-\[\]-~]+$")))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128)))]
+    #[x_kube(merge_strategy = ListMerge::Set, validation = rules::scopes())]
     pub scopes: Vec<String>,
 }
 
@@ -106,9 +108,8 @@ pub struct ClientSecret {
 pub struct ClientTokens {
     /// How long a token is valid, from 1m up to the platform's policy (1h), and no longer than the API allows. Absent: 15m.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 6), regex(pattern = duration::PATTERN))]
-    #[x_kube(validation = Rule::new("!self.endsWith('s') || int(self.substring(0, size(self) - 1)) >= 60")
-        .message("a token is valid for at least a minute: write 1m or more"))]
+    #[schemars(length(max = 6))]
+    #[x_kube(validation = rules::duration(), validation = rules::at_least_a_minute())]
     pub lifetime: Option<String>,
 }
 
@@ -126,7 +127,8 @@ pub struct ClientTokens {
 pub struct SecretTemplate {
     /// Its name. Absent: the name of the OAuthClient.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub name: Option<String>,
     /// What its keys are called: ServiceBinding (client-id, client-secret, token-uri, …) or Env (CLIENT_ID, CLIENT_SECRET, TOKEN_URL, …).
     /// Absent: ServiceBinding.

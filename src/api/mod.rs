@@ -12,6 +12,7 @@ pub mod crd;
 pub mod register;
 #[expect(unreachable_pub, reason = "the same")]
 pub mod resource;
+mod rules;
 mod stored;
 
 pub use client::{OAuthClient, OAuthClientSpec, OAuthClientStatus};

@@ -1,7 +1,6 @@
 //! `ProtectedResource`: an API, its audience and scopes, and who may have them.
 
-use super::{condition::Condition, stored::Stored};
-use crate::domain::duration;
+use super::{condition::Condition, rules, stored::Stored};
 use kube::{CustomResource, KubeSchema};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -62,18 +61,20 @@ pub const RESERVED_CLAIMS: [&str; 24] = [
 #[x_kube(
     validation = Rule::new("has(self.audience) ? has(oldSelf.audience) && self.audience == oldSelf.audience : !has(oldSelf.audience)")
         .message("audience cannot change, appear or go: delete this ProtectedResource and create one with the other audience"),
-    validation = Rule::new("!has(self.grants) || self.grants.all(g, g.scopes.all(s, s in self.scopes.map(d, d.name)))")
+    validation = Rule::new("!has(self.grants) || [self.scopes.map(d, d.name)].all(names, self.grants.all(g, g.scopes.all(s, s in names)))")
         .message("a grant names a scope that spec.scopes does not declare: add it there, or correct the grant")
 )]
 pub struct ProtectedResourceSpec {
     /// The Keywright installation (its --name) that serves this API. Absent: default.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::installation())]
     pub issuer: Option<String>,
     /// The aud of its tokens: an absolute URI. Immutable. Absent: https://<name>.<namespace>.svc. A namespace owns
     /// https://<anything>.<namespace>.svc[.<cluster domain>][/path]; every other audience needs the platform's policy.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-\[\]-~]+$"))]
+    #[schemars(length(min = 1, max = 255))]
+    #[x_kube(validation = rules::audience())]
     pub audience: Option<String>,
     /// The scopes that the API knows.
     #[schemars(length(min = 1, max = 64))]
@@ -97,7 +98,8 @@ pub struct ProtectedResourceSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ScopeDeclaration {
     /// The scope (RFC 6749 §3.3).
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[!#-\[\]-~]+$"))]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = rules::scope())]
     pub name: String,
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,20 +119,20 @@ pub struct ScopeDeclaration {
 pub struct GrantEntry {
     /// The namespaces whose clients are meant.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set, validation = rules::namespaces())]
     pub namespaces: Option<Vec<String>>,
     /// Namespaces by their labels, instead of by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<NamespaceSelector>,
     /// The names of the OAuthClients that are meant; only with exactly one namespace. Absent: every client there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set, validation = rules::clients())]
     pub clients: Option<Vec<String>>,
     /// The scopes granted.
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 128), regex(pattern = r"^[!#-\[\]-~]+$")))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128)))]
+    #[x_kube(merge_strategy = ListMerge::Set, validation = rules::scopes())]
     pub scopes: Vec<String>,
     /// What the tokens of those clients claim besides what every token claims. Where several grants apply, the first in the list wins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,9 +172,8 @@ pub struct ResourceTokens {
     pub type_: Option<String>,
     /// The longest time that a token for this API is valid, at least 1m. Absent: the platform's policy (1h).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 6), regex(pattern = duration::PATTERN))]
-    #[x_kube(validation = Rule::new("!self.endsWith('s') || int(self.substring(0, size(self) - 1)) >= 60")
-        .message("a token is valid for at least a minute: write 1m or more"))]
+    #[schemars(length(max = 6))]
+    #[x_kube(validation = rules::duration(), validation = rules::at_least_a_minute())]
     pub max_lifetime: Option<String>,
 }
 
@@ -182,7 +183,8 @@ pub struct ResourceTokens {
 pub struct Verification {
     /// The name of a ConfigMap in this namespace that the operator keeps current, with the keys issuer, audience, jwks-uri, jwks.json and,
     /// with a private CA, ca.crt.
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub config_map: String,
 }
 

@@ -1,0 +1,78 @@
+//! The rules that several fields share, in CEL. Not `pattern`: its refusal shows a regular expression, these say what to write.
+
+use kube::core::Rule;
+
+/// A scope token (RFC 6749 §3.3).
+const SCOPE: &str = r"matches('^[!#-\\[\\]-~]+$')";
+/// A DNS label.
+const LABEL: &str = "matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')";
+/// A DNS subdomain.
+const SUBDOMAIN: &str = "matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')";
+
+fn rule(rule: impl Into<String>, message: &str) -> Rule {
+    Rule::new(rule).message(message)
+}
+
+pub(super) fn scope() -> Rule {
+    rule(format!("self.{SCOPE}"), "a scope is one word of printable ASCII without space, quotation mark and backslash")
+}
+
+pub(super) fn scopes() -> Rule {
+    rule(
+        format!("self.all(s, s.{SCOPE})"),
+        "a scope is one word of printable ASCII without space, quotation mark and backslash: write each scope as an entry of its own",
+    )
+}
+
+pub(super) fn installation() -> Rule {
+    rule(
+        format!("self.{LABEL}"),
+        "issuer is the name of a Keywright installation (its --name): lower-case letters, digits and '-'; the URL is not meant",
+    )
+}
+
+pub(super) fn client_id() -> Rule {
+    rule("self.matches('^[A-Za-z0-9._-]+$')", "a client id has letters, digits, '.', '_' and '-' alone, as in <namespace>.<name>")
+}
+
+pub(super) fn resource() -> Rule {
+    let name = SUBDOMAIN.replace("('^", "('^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?");
+    rule(format!("self.{name}"), "write <namespace>/<name> of a ProtectedResource, or its <name> alone if it is in this namespace")
+}
+
+pub(super) fn audience() -> Rule {
+    rule(
+        r"self.matches('^[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-\\[\\]-~]+$')",
+        "an audience is an absolute URI without a fragment: write https://<name>.<namespace>.svc, or leave audience out, which means that",
+    )
+}
+
+pub(super) fn object_name() -> Rule {
+    rule(format!("self.{SUBDOMAIN}"), "a name has lower-case letters, digits, '-' and '.', and begins and ends with a letter or a digit")
+}
+
+pub(super) fn namespaces() -> Rule {
+    rule(
+        format!("self.all(n, n.{LABEL})"),
+        "namespaces are given by name, without wildcards: write each name as an entry, or use namespaceSelector",
+    )
+}
+
+pub(super) fn clients() -> Rule {
+    rule(
+        format!("self.all(n, n.{SUBDOMAIN})"),
+        "clients are the names of OAuthClients, without namespace and wildcards; for every client of the namespace leave clients out",
+    )
+}
+
+pub(super) fn duration() -> Rule {
+    let pattern = crate::domain::duration::PATTERN;
+    rule(format!("self.matches('{pattern}')"), "write a whole number and one unit: 90s, 15m, 24h or 30d")
+}
+
+pub(super) fn at_least_a_minute() -> Rule {
+    rule(
+        "!self.matches('^[1-9][0-9]{0,4}s$') || int(self.substring(0, size(self) - 1)) >= 60",
+        "a token is valid for at least a minute: write 1m or more",
+    )
+}
