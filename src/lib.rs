@@ -28,6 +28,7 @@
 pub mod ambient;
 pub mod api;
 pub mod cli;
+pub mod cluster;
 pub mod controller;
 pub mod domain;
 pub mod keys;

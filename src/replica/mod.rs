@@ -5,9 +5,11 @@
 //! them have seen its registration (`gate`). A replica that could not renew its Lease is in doubt (`contact`): it accepts
 //! what it knows, and answers 503 instead of 401.
 
+pub mod announcement;
 pub mod contact;
 pub mod gate;
 pub mod heartbeat;
+pub mod silence;
 
 /// The kinds that a replica watches; resourceVersions are compared within one kind alone (KEP-5504).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

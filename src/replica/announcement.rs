@@ -1,0 +1,136 @@
+//! What a replica's Lease says: the form of its name, labels and annotations. Pure.
+
+use super::Watched;
+use k8s_openapi::api::coordination::v1::Lease;
+use std::collections::BTreeMap;
+
+/// The label that names the release of a Lease: one release's name may begin with another's.
+pub const RELEASE_LABEL: &str = "keywright.dev/release";
+/// `host:port` of the replica's health listener, where `/contact` tells other replicas whether it is in contact.
+pub const ADDRESS_ANNOTATION: &str = "keywright.dev/address";
+/// Whether the replica has reported since it joined.
+pub const PHASE_ANNOTATION: &str = "keywright.dev/phase";
+
+/// Where a replica is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It has its Lease, and lists: what it had seen before does not count.
+    Joining,
+    /// It has reported what it has seen.
+    Serving,
+}
+
+impl Phase {
+    /// The annotation's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Serving => "serving",
+        }
+    }
+}
+
+/// A replica, as its Lease shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Its pod.
+    pub pod: String,
+    /// Joining, unless the Lease says that it has reported.
+    pub phase: Phase,
+    /// The resourceVersion that each of its watches has reached; what is missing or unreadable has not been seen.
+    pub seen: BTreeMap<Watched, u64>,
+    /// Where other replicas may ask it for its contact.
+    pub address: Option<String>,
+    /// The UID of the Lease.
+    pub uid: String,
+    /// The resourceVersion of the Lease.
+    pub version: String,
+}
+
+impl Announcement {
+    /// Reads a Lease. `None`: it is no replica's Lease of this release. By its name, so that a lost label hides no replica.
+    #[must_use]
+    pub fn read(release: &str, lease: &Lease) -> Option<Self> {
+        let metadata = &lease.metadata;
+        let pod = metadata.name.as_deref()?.strip_prefix(&lease_name(release, ""))?.to_owned();
+        let labelled = metadata.labels.as_ref().and_then(|labels| labels.get(RELEASE_LABEL));
+        if labelled.is_some_and(|label| label != release) {
+            return None;
+        }
+        let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
+        let phase = match annotation(PHASE_ANNOTATION) {
+            Some(text) if text == Phase::Serving.as_str() => Phase::Serving,
+            _ => Phase::Joining,
+        };
+        let version_of = |kind: Watched| Some((kind, annotation(&seen_annotation(kind))?.parse().ok()?));
+        Some(Self {
+            pod,
+            phase,
+            seen: if phase == Phase::Serving { Watched::ALL.into_iter().filter_map(version_of).collect() } else { BTreeMap::new() },
+            address: annotation(ADDRESS_ANNOTATION),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            version: metadata.resource_version.clone().unwrap_or_default(),
+        })
+    }
+
+    /// Whether the replica's watch of that kind has reached the version.
+    #[must_use]
+    pub fn has_seen(&self, kind: Watched, version: u64) -> bool {
+        self.seen.get(&kind).is_some_and(|seen| *seen >= version)
+    }
+}
+
+/// The name of a replica's Lease.
+#[must_use]
+pub fn lease_name(release: &str, pod: &str) -> String {
+    format!("{release}-replica-{pod}")
+}
+
+/// The annotation with the resourceVersion that the watch of a kind has reached.
+#[must_use]
+pub fn seen_annotation(kind: Watched) -> String {
+    format!("keywright.dev/seen-{}", kind.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn lease(name: &str, label: Option<&str>, annotations: serde_json::Value) -> Lease {
+        let labels = label.map(|release| json!({RELEASE_LABEL: release})).unwrap_or_default();
+        serde_json::from_value(
+            json!({"metadata": {"name": name, "uid": "u", "resourceVersion": "7", "labels": labels, "annotations": annotations}}),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_or_unreadable_has_not_been_seen() {
+        let annotations =
+            json!({"keywright.dev/phase": "serving", "keywright.dev/seen-oauthclients": "41", "keywright.dev/seen-keys": "4x"});
+        let replica = Announcement::read("kw", &lease("kw-replica-a", Some("kw"), annotations)).unwrap();
+        assert_eq!(replica.pod, "a");
+        assert!(replica.has_seen(Watched::OAuthClients, 41));
+        assert!(!replica.has_seen(Watched::OAuthClients, 42));
+        assert!(!replica.has_seen(Watched::Keys, 1));
+        assert!(!replica.has_seen(Watched::Namespaces, 0));
+    }
+
+    #[test]
+    fn a_joining_replica_has_seen_nothing_whatever_its_lease_still_says() {
+        let annotations = json!({"keywright.dev/phase": "joining", "keywright.dev/seen-oauthclients": "41"});
+        let replica = Announcement::read("kw", &lease("kw-replica-a", Some("kw"), annotations)).unwrap();
+        assert!(!replica.has_seen(Watched::OAuthClients, 1));
+    }
+
+    #[test]
+    fn a_lease_counts_by_its_name_and_a_label_only_excludes_another_release() {
+        let read = |name, label| Announcement::read("kw", &lease(name, label, json!({}))).map(|replica| replica.pod);
+        assert_eq!(read("kw-replica-a", None), Some("a".to_owned()));
+        assert_eq!(read("kw-replica-b-replica-a", Some("kw-replica-b")), None);
+        assert_eq!(read("kw-leader", Some("kw")), None);
+        assert_eq!(read("other-replica-a", Some("kw")), None);
+    }
+}
