@@ -125,10 +125,11 @@ struct Record {
 impl Record {
     fn renewed(&mut self, begun: Moment, now: Moment, patience: Patience) {
         self.expire(now, patience);
-        if now.since(begun) > patience.doubt {
-            return; // Its reply came too late to prove anything.
-        }
         self.renewed = Some(begun);
+        self.expire(now, patience); // Its reply may have come too late to prove anything.
+        if self.renewed.is_none() {
+            return;
+        }
         if self.settled {
             self.believed = Some(begun);
         } else if self.regained.is_none() {
