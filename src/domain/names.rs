@@ -58,9 +58,14 @@ impl Scope {
     /// # Errors
     /// [`NameError::Scope`] where length or alphabet is wrong.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let fits = (1..=128).contains(&text.len());
+        if Self::is_token(text) { Ok(Self(text.to_owned())) } else { Err(NameError::Scope) }
+    }
+
+    /// Whether a text is a scope token of at most 128 characters.
+    #[must_use]
+    pub fn is_token(text: &str) -> bool {
         let alphabet = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-        if fits && text.bytes().all(alphabet) { Ok(Self(text.to_owned())) } else { Err(NameError::Scope) }
+        (1..=128).contains(&text.len()) && text.bytes().all(alphabet)
     }
 
     /// The text.
