@@ -1,2 +1,22 @@
 //! The protocol (RFC 6749, 6750, 7662, 8414, 8707, 9068), as functions of a request, a snapshot and the time. No socket, no API
 //! server, no clock. Every error is made by one table (`error`).
+//!
+//! A token request passes through these in order:
+//!
+//! ```text
+//! method, headers, body → request (form, basic) → authn(&Snapshot, Standing, now) → grant(now, jti) → Success
+//!                           400, 405, 415           401, 503                          400, 503
+//! ```
+//!
+//! What makes a request unreadable is told before the client is authenticated; what it asks for is looked at only after.
+
+pub mod authn;
+pub mod basic;
+pub mod error;
+pub mod form;
+pub mod grant;
+pub mod issue;
+pub mod metadata;
+pub mod request;
+
+pub use error::Error;
