@@ -1,1 +1,60 @@
-//! All metrics, by name.
+//! All metrics, by name. Labels come from enums alone: nothing of a request ever becomes one (H09, S8).
+
+use crate::oauth::error::Code;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
+
+/// How a request to the token endpoint ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// With a token.
+    Issued,
+    /// With this `error`.
+    Refused(Code),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: Outcome,
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        encoder.write_str(match self {
+            Self::Issued => "issued",
+            Self::Refused(code) => code.as_str(),
+        })
+    }
+}
+
+/// What the token endpoint counts.
+#[derive(Clone)]
+pub struct TokenMetrics {
+    requests: Family<OutcomeLabel, Counter>,
+    duration: Histogram,
+}
+
+impl TokenMetrics {
+    /// Registers them.
+    pub fn new(registry: &mut Registry) -> Self {
+        let requests = Family::default();
+        registry.register("keywright_token_requests", "Requests to the token endpoint, by outcome", requests.clone());
+        let duration = Histogram::new([0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 1.0, 10.0]);
+        let help = "Time from the head of a token request to its answer, the wait for its body included";
+        registry.register_with_unit("keywright_token_request_duration", help, Unit::Seconds, duration.clone());
+        Self { requests, duration }
+    }
+
+    /// A request was answered after `took`.
+    pub fn answered(&self, outcome: Outcome, took: Duration) {
+        self.requests.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+}

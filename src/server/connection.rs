@@ -1,0 +1,190 @@
+//! One connection from its first byte to its last.
+
+use super::{Limits, TlsMode, respond::respond};
+use crate::oauth::Error;
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, StatusCode, Version, header},
+    response::Response,
+};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service as _;
+
+/// The connections of one listener.
+pub(super) struct Connections {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+}
+
+struct Shared {
+    protocol: Builder<TokioExecutor>,
+    tls: TlsMode,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+}
+
+/// What a connection is doing.
+#[derive(Default)]
+struct Activity {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Connections {
+    pub(super) fn new(tls: TlsMode, router: Router, limits: Limits, shutdown: CancellationToken) -> Self {
+        let shared = Shared { protocol: protocol(&limits), tls, router, limits, shutdown };
+        Self { shared: Arc::new(shared), tasks: TaskTracker::new() }
+    }
+
+    /// Serves a connection in a task of its own.
+    pub(super) fn take(&self, stream: TcpStream) {
+        let shared = Arc::clone(&self.shared);
+        // An answer is one small write: nothing is gained by waiting for more.
+        let _ = stream.set_nodelay(true);
+        self.tasks.spawn(async move {
+            match &shared.tls {
+                TlsMode::Plain => shared.serve(stream).await,
+                TlsMode::Tls(acceptor) => match timeout(shared.limits.head, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => shared.serve(stream).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                    Err(_) => tracing::debug!("a TLS handshake took too long"),
+                },
+            }
+        });
+    }
+
+    /// Returns when every connection has ended.
+    pub(super) async fn finished(self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// hyper refuses at twice our limits what would cost it memory; below that a request gets an answer that says what is wrong.
+fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // Without a timer hyper's header timeout has no effect.
+    let http1 = &mut builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(limits.head);
+    http1.max_headers(limits.header_fields * 2).max_buf_size(limits.head_octets * 2);
+    let http2 = &mut builder.http2();
+    http2.timer(TokioTimer::new()).max_concurrent_streams(100);
+    http2.max_header_list_size(u32::try_from(limits.head_octets * 2).unwrap_or(u32::MAX));
+    http2.initial_stream_window_size(64 * 1024).initial_connection_window_size(1024 * 1024);
+    builder
+}
+
+/// Twice in a row nothing in flight and nothing begun: the connection is idle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Sample {
+    begun: usize,
+    ended: usize,
+}
+
+impl Shared {
+    async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let activity = Arc::new(Activity::default());
+        let ending = self.shutdown.child_token();
+        let service = service_fn(|request| Arc::clone(&self).answer(request, Arc::clone(&activity), ending.clone()));
+        let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
+        let grace = tokio::select! {
+            _ = connection.as_mut() => return,
+            () = activity.idle(&self.limits) => self.limits.linger,
+            () = lingered(&ending, &self.limits) => self.limits.drain,
+        };
+        connection.as_mut().graceful_shutdown();
+        // A peer that does not read, or does not answer HTTP/2's ping, is cut off.
+        let _ = timeout(grace, connection).await;
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: hyper::Request<Incoming>,
+        activity: Arc<Activity>,
+        ending: CancellationToken,
+    ) -> Result<Response, Infallible> {
+        let _in_flight = InFlight::new(activity);
+        let version = request.version();
+        let (head, body) = request.into_parts();
+        let response = if self.limits.allow(&head) {
+            let Ok(response) = self.router.clone().call(Request::from_parts(head, Body::new(body))).await;
+            response
+        } else {
+            respond(Error::HeadersTooLarge)
+        };
+        Ok(with_fate_of_connection(response, version, &ending))
+    }
+}
+
+/// Ends once the connection is to close and had time for one more request.
+async fn lingered(ending: &CancellationToken, limits: &Limits) {
+    ending.cancelled().await;
+    sleep(limits.linger).await;
+}
+
+/// HTTP/1 says `Connection: close`. HTTP/2 has no such field: the whole connection is told to go away where the answer is that
+/// another replica may know more.
+fn with_fate_of_connection(mut response: Response, version: Version, ending: &CancellationToken) -> Response {
+    if version < Version::HTTP_2 {
+        if ending.is_cancelled() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    } else if response.headers_mut().remove(header::CONNECTION).is_some() && response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        ending.cancel();
+    }
+    response
+}
+
+impl Activity {
+    /// Ends when the connection was idle for too long. Looks at counters instead of clocks, so that a request costs it two
+    /// additions. Covers what hyper's header timeout does not: the time until it knows which protocol it speaks, and HTTP/2.
+    async fn idle(&self, limits: &Limits) {
+        sleep(limits.head).await;
+        let mut last = Sample { begun: 0, ended: 0 };
+        loop {
+            let sample = Sample { begun: self.begun.load(Relaxed), ended: self.ended.load(Relaxed) };
+            if sample == last && sample.begun == sample.ended {
+                return;
+            }
+            last = sample;
+            sleep(limits.idle / 2).await;
+        }
+    }
+}
+
+/// Counts a request until its answer is made, also where the connection breaks before.
+struct InFlight(Arc<Activity>);
+
+impl InFlight {
+    fn new(activity: Arc<Activity>) -> Self {
+        activity.begun.fetch_add(1, Relaxed);
+        Self(activity)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Relaxed);
+    }
+}

@@ -1,0 +1,44 @@
+//! The public port: token endpoint, JWKS, metadata.
+
+use super::{BodyLimits, discovery, respond::respond, token::token};
+use crate::{
+    metrics::TokenMetrics,
+    oauth::{
+        Error,
+        grant::Lifetimes,
+        metadata::{Issuer, JWKS_PATH, TOKEN_PATH},
+    },
+    registry::snapshot::Snapshot,
+    replica::contact::Contact,
+};
+use arc_swap::ArcSwap;
+use axum::{Router, routing::any};
+use std::sync::Arc;
+
+/// All that a request is answered from.
+pub struct Endpoint {
+    /// What this replica knows; swapped as a whole.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// How far it may be believed.
+    pub contact: Arc<Contact>,
+    /// Who issues: configuration alone, never the request's Host (H06).
+    pub issuer: Issuer,
+    /// The installation's default and longest lifetime of tokens.
+    pub lifetimes: Lifetimes,
+    /// How large and slow a body may be.
+    pub body_limits: BodyLimits,
+    /// What is counted.
+    pub metrics: TokenMetrics,
+}
+
+/// The routes: those that the metadata names, and no others.
+pub fn router(endpoint: Arc<Endpoint>) -> Router {
+    let path = endpoint.issuer.path();
+    Router::new()
+        .route(&format!("{path}{TOKEN_PATH}"), any(token))
+        .route(&format!("{path}{JWKS_PATH}"), any(discovery::jwks))
+        .route(&endpoint.issuer.oauth_metadata_path(), any(discovery::oauth_metadata))
+        .route(&endpoint.issuer.openid_configuration_path(), any(discovery::openid_configuration))
+        .fallback(async || respond(Error::NotFound))
+        .with_state(endpoint)
+}

@@ -1,0 +1,58 @@
+//! How much and how long a client may send.
+
+use axum::http::request::Parts;
+use std::time::Duration;
+
+/// The limits of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For the TLS handshake, and again for the header section of a request.
+    pub head: Duration,
+    /// A connection without a request in flight is closed after half of this to this long.
+    pub idle: Duration,
+    /// On shutdown: how long a connection that is kept alive may come with one more request.
+    pub linger: Duration,
+    /// On shutdown, after that: how long requests in flight have.
+    pub drain: Duration,
+    /// Octets of request target and header fields.
+    pub head_octets: usize,
+    /// Number of header fields.
+    pub header_fields: usize,
+}
+
+/// The limits of a request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimits {
+    /// Octets, declared or not.
+    pub octets: usize,
+    /// From the end of the header section to the end of the body.
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(5),
+            idle: Duration::from_secs(8),
+            linger: Duration::from_secs(2),
+            drain: Duration::from_secs(10),
+            head_octets: 32 * 1024,
+            header_fields: 100,
+        }
+    }
+}
+
+impl Default for BodyLimits {
+    fn default() -> Self {
+        Self { octets: 64 * 1024, time: Duration::from_secs(10) }
+    }
+}
+
+impl Limits {
+    /// Whether a request's head is within the limits; counted as on the wire of HTTP/1.1.
+    pub(super) fn allow(&self, head: &Parts) -> bool {
+        let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let target = head.uri.path_and_query().map_or(1, |target| target.as_str().len());
+        head.headers.len() <= self.header_fields && fields + target <= self.head_octets
+    }
+}

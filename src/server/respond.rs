@@ -1,0 +1,35 @@
+//! From outcomes of the protocol to responses of HTTP.
+
+use crate::oauth::{
+    Error,
+    error::{JSON, NO_CACHE, NO_STORE},
+};
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+
+/// The answer to a request that failed. Where the connection has to end, the header says so, in HTTP/1's words.
+pub(super) fn respond(error: Error) -> Response {
+    let answer = error.answer();
+    let mut response = assembled(answer.status, answer.headers, answer.body);
+    if error.closes_connection() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The answer that carries a token (RFC 6749 §5.1).
+pub(super) fn respond_with_token(body: Vec<u8>) -> Response {
+    let fields = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE), (header::PRAGMA, NO_CACHE)];
+    assembled(StatusCode::OK, fields.into_iter().collect(), body)
+}
+
+/// A response of these parts.
+pub(super) fn assembled(status: StatusCode, headers: HeaderMap, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
