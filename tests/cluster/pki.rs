@@ -1,0 +1,83 @@
+//! The cluster's own certificate authority, and what it signs.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_RSA_SHA256, RsaKeySize, SanType,
+};
+
+use super::error::Error;
+
+/// A certificate and its private key, in PEM.
+#[derive(Clone)]
+pub struct Certified {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// The certificate authority of one control plane.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new one, with a key of its own.
+    pub fn new() -> Result<Self, Error> {
+        const SUBJECT: &str = "kubernetes-ca";
+        let make = || {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, SUBJECT);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            CertifiedIssuer::self_signed(params, KeyPair::generate()?)
+        };
+        Ok(Self { issuer: make().map_err(failed(SUBJECT))? })
+    }
+
+    /// Its certificate in PEM.
+    pub fn certificate(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A serving certificate for the loopback address.
+    pub fn server(&self, common_name: &str) -> Result<Certified, Error> {
+        self.sign(common_name, None, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A client certificate: the API server takes the common name for the user, the organization for the group.
+    pub fn client(&self, user: &str, group: Option<&str>) -> Result<Certified, Error> {
+        self.sign(user, group, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn sign(&self, common_name: &str, organization: Option<&str>, purpose: ExtendedKeyUsagePurpose) -> Result<Certified, Error> {
+        let make = || {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, DnValue::Utf8String(common_name.to_owned()));
+            if let Some(organization) = organization {
+                params.distinguished_name.push(DnType::OrganizationName, DnValue::Utf8String(organization.to_owned()));
+            }
+            if purpose == ExtendedKeyUsagePurpose::ServerAuth {
+                params.subject_alt_names =
+                    vec![SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)), SanType::DnsName("localhost".try_into()?)];
+            }
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            params.extended_key_usages = vec![purpose];
+            let key = KeyPair::generate()?;
+            let certificate = params.signed_by(&key, &self.issuer)?;
+            Ok(Certified { certificate: certificate.pem(), key: key.serialize_pem() })
+        };
+        make().map_err(failed(common_name))
+    }
+}
+
+/// The key that signs ServiceAccount tokens: RSA, as in clusters that kubeadm made, so that the verifier under test meets RS256.
+pub fn service_account_key() -> Result<String, Error> {
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).map_err(failed("the ServiceAccount issuer"))?;
+    Ok(key.serialize_pem())
+}
+
+fn failed(subject: &str) -> impl FnOnce(rcgen::Error) -> Error {
+    let subject = subject.to_owned();
+    move |source| Error::Certificate { subject, source }
+}

@@ -1,0 +1,31 @@
+//! Waiting on a condition, never for a fixed time.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use super::error::Error;
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Polls `condition` until it is `Ok`, and returns what it then holds. `Err` is what was seen instead: the last one stands in the error
+/// that is returned when `deadline` has passed.
+pub async fn eventually<T, S: Display>(
+    deadline: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> Result<T, S>,
+) -> Result<T, Error> {
+    let started = Instant::now();
+    let mut last_seen = String::from("nothing, the first look did not end");
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let left = deadline.saturating_sub(started.elapsed());
+        match tokio::time::timeout(left, condition()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(seen)) => last_seen = seen.to_string(),
+            Err(_) => return Err(Error::Deadline { deadline, what: what.to_owned(), last_seen }),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,12 @@
+//! Keywright against a real etcd and kube-apiserver: one binary, one control plane, a namespace for each test.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and clippy's own exception ends at the #[test] functions"
+)]
+
+#[path = "../cluster/mod.rs"]
+mod cluster;
+mod harness;
