@@ -23,7 +23,11 @@ pub async fn eventually<T, S: Display>(
         match tokio::time::timeout(left, condition()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(seen)) => last_seen = seen.to_string(),
-            Err(_) => return Err(Error::Deadline { deadline, what: what.to_owned(), last_seen }),
+            Err(_) => {}
+        }
+        // Not left to the time-out: it never ends a look that needs no waiting.
+        if started.elapsed() >= deadline {
+            return Err(Error::Deadline { deadline, what: what.to_owned(), last_seen });
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
