@@ -92,7 +92,8 @@ impl Process {
         let seen = eventually(deadline, what, async || match condition().await {
             Ok(value) => Ok(Ok(value)),
             Err(state) => match self.exited() {
-                Some(status) => Ok(Err(status)),
+                // Its last deed may have come between the look and the end.
+                Some(status) => Ok(condition().await.map_err(|_| status)),
                 None => Err(state.to_string()),
             },
         })
