@@ -216,3 +216,47 @@ impl Calls {
             && self.user_agent.as_ref().is_none_or(|part| call.user_agent.contains(part))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(method: &str, uri: &str) -> (Verb, String, Option<String>, Option<String>) {
+        let call = Call::parse(1, &method.parse().unwrap(), &uri.parse().unwrap(), String::new());
+        (call.verb, call.resource, call.namespace, call.name)
+    }
+
+    #[test]
+    fn paths_are_read_as_the_authorizer_reads_them() {
+        let text = |text: &str| Some(text.to_owned());
+        let table = [
+            ("GET", "/version", Verb::Other, "", None, None),
+            ("GET", "/apis", Verb::Other, "", None, None),
+            ("GET", "/apis/keywright.dev/v1alpha1", Verb::Other, "", None, None),
+            ("GET", "/api/v1/secrets?watch=false", Verb::List, "secrets", None, None),
+            ("GET", "/api/v1/secrets?watch=true", Verb::Watch, "secrets", None, None),
+            ("GET", "/api/v1/namespaces", Verb::List, "namespaces", None, None),
+            ("GET", "/api/v1/namespaces/a", Verb::Get, "namespaces", text("a"), text("a")),
+            ("PUT", "/api/v1/namespaces/a/finalize", Verb::Update, "namespaces/finalize", text("a"), text("a")),
+            ("POST", "/api/v1/namespaces/a/secrets", Verb::Create, "secrets", text("a"), None),
+            ("DELETE", "/api/v1/namespaces/a/secrets", Verb::DeleteCollection, "secrets", text("a"), None),
+            ("DELETE", "/api/v1/namespaces/a/secrets/b", Verb::Delete, "secrets", text("a"), text("b")),
+            ("PATCH", "/apis/g/v1/namespaces/a/things/b/status?force=1", Verb::Patch, "things/status", text("a"), text("b")),
+        ];
+        for (method, uri, verb, resource, namespace, name) in table {
+            assert_eq!(parsed(method, uri), (verb, resource.to_owned(), namespace, name), "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_matches_everything() {
+        let call = Call::parse(1, &Method::PATCH, &Uri::from_static("/apis/g/v1/namespaces/a/things/b"), "keywright/1".to_owned());
+        for included in [calls(), calls().mutating().of("things"), calls().get().patch().named("b").in_namespace("a").from("keywright")] {
+            assert!(included.includes(&call), "{included:?}");
+        }
+        for excluded in [calls().get(), calls().of("things/status"), calls().except("things"), calls().named("a"), calls().from("kubectl")]
+        {
+            assert!(!excluded.includes(&call), "{excluded:?}");
+        }
+    }
+}

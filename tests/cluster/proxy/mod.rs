@@ -179,6 +179,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 /// A rule in the making: which of the matching calls, and then what happens to them.
+#[must_use = "nothing happens before a fault is named"]
 pub struct When<'proxy> {
     shared: &'proxy Arc<Shared>,
     calls: Calls,
