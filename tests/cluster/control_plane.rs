@@ -1,6 +1,6 @@
 //! A real control plane: etcd, kube-apiserver and a few of the controllers, on loopback, for one test or for all of a test binary.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,48 +16,19 @@ use tokio::sync::OnceCell;
 use super::assets::Assets;
 use super::error::Error;
 use super::kubeconfig::{Identity, Kubeconfig};
+use super::options::Options;
 use super::pki::{self, Authority, Certified};
-use super::process::{Output, Process, free_port};
+use super::process::{Output, Process, free_port, run};
 use super::watchdog;
 
 /// Three seconds on an idle machine; the rest is for one whose cores are busy with a build.
 const START: Duration = Duration::from_secs(120);
 
+/// etcd's folder.
+const ETCD: &str = "etcd";
+
 /// As kubeadm sets it. What ServiceAccount tokens carry as `iss`.
 pub const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
-
-/// How a control plane is started.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The controllers of kube-controller-manager to run; empty: it is not started.
-    pub controllers: Vec<String>,
-    /// Further arguments of kube-apiserver.
-    pub api_server_arguments: Vec<String>,
-    /// CustomResourceDefinitions (YAML), established before the controllers start: the garbage collector looks for new kinds every 30 s only.
-    pub crds: Vec<String>,
-}
-
-impl Default for Options {
-    /// The controllers that this project's objects meet, and the CRDs of `crds/`.
-    fn default() -> Self {
-        let controllers = [
-            "clusterrole-aggregation-controller",
-            "garbage-collector-controller",
-            "namespace-controller",
-            "root-ca-certificate-publisher-controller",
-            "serviceaccount-controller",
-        ];
-        Self { controllers: controllers.map(str::to_owned).into(), api_server_arguments: Vec::new(), crds: crds_of_the_repository() }
-    }
-}
-
-fn crds_of_the_repository() -> Vec<String> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crds");
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
-    files.sort();
-    files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect()
-}
 
 /// A process that is started, killed and started again while others look at it.
 #[derive(Default)]
@@ -79,6 +50,10 @@ impl Slot {
         process.map_or(Ok(()), |process| process.kill())
     }
 }
+
+/// What etcd held at one moment.
+#[derive(Debug)]
+pub struct Snapshot(PathBuf);
 
 /// A running control plane. Everything ends when it is dropped, and when the test process ends in any other way.
 pub struct ControlPlane {
@@ -188,6 +163,28 @@ impl ControlPlane {
         self.api_server.get().ok_or(Error::ApiServerIsStopped)
     }
 
+    /// Copies what etcd holds, between two moments of its life; the API server has to wait for it.
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        let snapshot = Snapshot(self.new_file("snapshot"));
+        self.etcd.kill()?;
+        copy(&self.file(ETCD), &snapshot.0).await?;
+        self.start_etcd()?;
+        self.wait_until_ready().await?;
+        Ok(snapshot)
+    }
+
+    /// Puts etcd back to what it held then, resource versions too, as when a backup is restored; the others start anew.
+    pub async fn rewind(&self, to: &Snapshot) -> Result<(), Error> {
+        self.controllers.kill()?;
+        self.api_server.kill()?;
+        self.etcd.kill()?;
+        std::fs::remove_dir_all(self.file(ETCD)).map_err(Error::io("remove what etcd holds"))?;
+        copy(&to.0, &self.file(ETCD)).await?;
+        self.start_etcd()?;
+        self.start_api_server().await?;
+        self.start_controllers().await
+    }
+
     /// Makes what the processes read: certificates, keys, kubeconfigs.
     fn prepare(options: Options) -> Result<Self, Error> {
         let assets = Assets::locate()?;
@@ -219,12 +216,16 @@ impl ControlPlane {
     }
 
     fn kubeconfig(&self, identity: Identity) -> Result<Kubeconfig, Error> {
-        let path = self.file(&format!("{}.kubeconfig", self.files.fetch_add(1, Ordering::Relaxed)));
+        let path = self.new_file("kubeconfig");
         Kubeconfig::write(path, self.assets.clone(), self.admin.server.clone(), self.admin.authority.clone(), identity)
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    fn new_file(&self, extension: &str) -> PathBuf {
+        self.file(&format!("{}.{extension}", self.files.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// `--name=<path of the file>`.
@@ -244,7 +245,7 @@ impl ControlPlane {
         let etcd = self.start_process(
             "etcd",
             &[
-                self.file_argument("data-dir", "etcd"),
+                self.file_argument("data-dir", ETCD),
                 format!("--listen-client-urls={url}"),
                 format!("--advertise-client-urls={url}"),
                 format!("--listen-peer-urls={peers}"),
@@ -278,10 +279,14 @@ impl ControlPlane {
             self.file_argument("service-account-signing-key-file", "service-account.key"),
         ];
         arguments.extend(self.options.api_server_arguments.iter().cloned());
-        let process = self.api_server.put(self.start_process("kube-apiserver", &arguments)?);
+        self.api_server.put(self.start_process("kube-apiserver", &arguments)?);
+        self.wait_until_ready().await
+    }
+
+    async fn wait_until_ready(&self) -> Result<(), Error> {
         let client = self.client().await?;
         let ready = || http::Request::get("/readyz").body(Vec::new()).map_err(kube::Error::HttpError);
-        process
+        self.api_server()?
             .wait_for("kube-apiserver is ready", START, async || match ready() {
                 Ok(request) => client.request_text(request).await.map_err(|error| format!("{error} ({error:?})")),
                 Err(error) => Err(error.to_string()),
@@ -322,4 +327,10 @@ impl ControlPlane {
         process.wait_for("the default ServiceAccount exists", START, async || accounts.get("default").await).await?;
         Ok(())
     }
+}
+
+async fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let mut command = Command::new("cp");
+    command.arg("-R").args([from, to]);
+    run(command, String::new()).await?.succeeded().map(|_| ())
 }

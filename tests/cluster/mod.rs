@@ -12,6 +12,7 @@ mod assets;
 mod control_plane;
 mod error;
 mod kubeconfig;
+mod options;
 mod pki;
 mod process;
 pub mod proxy;
@@ -20,9 +21,10 @@ mod watchdog;
 
 #[allow(unused_imports, reason = "two targets include these modules, and neither uses all of them")]
 pub use self::{
-    control_plane::{ControlPlane, Options, SERVICE_ACCOUNT_ISSUER},
+    control_plane::{ControlPlane, SERVICE_ACCOUNT_ISSUER, Snapshot},
     error::Error,
     kubeconfig::{Identity, Kubeconfig},
+    options::Options,
     process::{Output, Process, Signal, free_port, run},
     wait::eventually,
 };

@@ -103,6 +103,27 @@ async fn what_was_written_outlives_the_api_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn etcd_goes_back_to_what_it_held() {
+    let control_plane = ControlPlane::start(Options { controllers: Vec::new(), ..Options::default() }).await.unwrap();
+    let config_maps: Api<ConfigMap> = Api::namespaced(control_plane.client().await.unwrap(), "default");
+    eventually(SOON, "the default namespace takes objects", async || create(&config_maps, "a").await).await.unwrap();
+    let snapshot = control_plane.snapshot().await.unwrap();
+    let later = create(&config_maps, "b").await.unwrap();
+    control_plane.rewind(&snapshot).await.unwrap();
+    config_maps.get("a").await.unwrap();
+    assert_eq!(status_of(config_maps.get("b").await), 404);
+    let again = create(&config_maps, "b").await.unwrap();
+    assert_ne!(again.uid(), later.uid());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_goes_through_the_proxy() {
+    let (proxy, ..) = proxied().await;
+    proxy.kubeconfig().kubectl(&["get", "namespaces"]).await.unwrap().succeeded().unwrap();
+    assert_eq!(proxy.count(&calls().list().of("namespaces").from("kubectl")), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_counts_calls() {
     let (proxy, through, _direct) = proxied().await;
     create(&through, "a").await.unwrap();
@@ -205,6 +226,43 @@ async fn everything_is_cut_off_and_comes_back() {
     tokio::time::timeout(Duration::from_millis(300), through.get("a")).await.unwrap_err();
     proxy.remove(rule);
     through.get("a").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_stops_goes_on_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let script = "trap 'echo asked; exit 3' TERM; echo begun; while :; do sleep 0.05; done";
+    let process = Process::start("a shell", log.clone(), Command::new("sh").args(["-c", script])).unwrap();
+    process.wait_for_log("begun", SOON).await.unwrap();
+    process.stop().unwrap();
+    process.terminate().unwrap();
+    assert!(process.is_running());
+    process.resume().unwrap();
+    assert_eq!(process.exit(SOON).await.unwrap().code(), Some(3));
+    let error = process.wait_for_log("never", SOON).await.unwrap_err().to_string();
+    assert!(error.contains("a shell ended (exit status: 3)") && error.contains("begun\nasked"), "{error}");
+
+    let process = Process::start("a shell", log, Command::new("sh").args(["-c", "while :; do sleep 1; done"])).unwrap();
+    let pid = process.pid().to_string();
+    assert!(is_running(&pid));
+    let panicked = tokio::spawn(async move { panic!("with {} in hand", process.pid()) }).await;
+    assert!(panicked.unwrap_err().is_panic() && !is_running(&pid));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_tells_what_was_last_seen() {
+    let mut looks = 0;
+    let never: Result<(), _> = eventually(Duration::from_millis(100), "the moon is cheese", async || {
+        looks += 1;
+        Err(format!("rock, look {looks}"))
+    })
+    .await;
+    let error = never.unwrap_err().to_string();
+    assert!(error.contains("the moon is cheese; last seen: rock, look"), "{error}");
+    let stuck: Result<(), _> =
+        eventually(Duration::from_millis(10), "an answer", async || std::future::pending::<Result<(), String>>().await).await;
+    assert!(stuck.unwrap_err().to_string().contains("the first look did not end"));
 }
 
 /// Not a test by itself: a process for `nothing_outlives_a_process_that_is_killed`, which starts it with the variable set.

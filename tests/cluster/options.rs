@@ -1,0 +1,36 @@
+//! How a control plane is started.
+
+use std::path::PathBuf;
+
+/// What is started, and with what in it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The controllers of kube-controller-manager to run; empty: it is not started.
+    pub controllers: Vec<String>,
+    /// Further arguments of kube-apiserver.
+    pub api_server_arguments: Vec<String>,
+    /// CustomResourceDefinitions (YAML), established before the controllers start: the garbage collector looks for new kinds every 30 s only.
+    pub crds: Vec<String>,
+}
+
+impl Default for Options {
+    /// The controllers that this project's objects meet, and the CRDs of `crds/`.
+    fn default() -> Self {
+        let controllers = [
+            "clusterrole-aggregation-controller",
+            "garbage-collector-controller",
+            "namespace-controller",
+            "root-ca-certificate-publisher-controller",
+            "serviceaccount-controller",
+        ];
+        Self { controllers: controllers.map(str::to_owned).into(), api_server_arguments: Vec::new(), crds: crds_of_the_repository() }
+    }
+}
+
+fn crds_of_the_repository() -> Vec<String> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crds");
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    files.sort();
+    files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect()
+}
