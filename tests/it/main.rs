@@ -7,6 +7,8 @@
     reason = "a test fails by panicking, and clippy's own exception ends at the #[test] functions"
 )]
 
+mod chart;
 #[path = "../cluster/mod.rs"]
 mod cluster;
+mod golden;
 mod harness;
