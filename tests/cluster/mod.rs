@@ -21,6 +21,7 @@ mod watchdog;
 
 #[allow(unused_imports, reason = "two targets include these modules, and neither uses all of them")]
 pub use self::{
+    assets::Assets,
     control_plane::{ControlPlane, SERVICE_ACCOUNT_ISSUER, Snapshot},
     error::Error,
     kubeconfig::{Identity, Kubeconfig},
