@@ -1,0 +1,298 @@
+//! The policy itself, as the chart's values and a YAML file write it. Every part may be left out.
+
+use super::audience;
+use crate::domain::{
+    client::SecretMethod,
+    duration,
+    names::{Audience, ClientId},
+};
+use jiff::SignedDuration;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+
+/// What an installation allows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Document")]
+pub struct Policy {
+    audiences: Vec<Rule<AudiencePattern>>,
+    client_ids: Vec<Rule<ClientId>>,
+    methods: Methods,
+    namespace_label_keys: BTreeSet<String>,
+    /// The longest lifetime of an access token.
+    pub max_lifetime: SignedDuration,
+    /// How many `OAuthClient`s of this installation a namespace may have: the oldest are served. `None`: any number.
+    pub clients_per_namespace: Option<usize>,
+}
+
+/// Why a policy is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// An audience.
+    #[error("audiences: {0:?} is neither an absolute URI nor the beginning of one that ends in /* or :* (as https://api.example.com/*)")]
+    Audience(String),
+    /// A client id.
+    #[error("clientIds: {0:?} is no client id: it has 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-'")]
+    ClientId(String),
+    /// A rule for no namespace.
+    #[error("the rule for {0:?} names no namespace: list the namespaces that may use it, or remove the rule")]
+    NoNamespace(String),
+    /// The longest lifetime.
+    #[error("maxLifetime: {0:?} is not a time of at least a minute: write 15m or 1h")]
+    MaxLifetime(String),
+    /// The methods.
+    #[error("authentication.methods: list client_secret_basic, client_secret_post or both; without any no client could authenticate")]
+    Methods,
+    /// The limit.
+    #[error("clientsPerNamespace: 0 would allow no client at all: write 1 or more, or leave it out")]
+    ClientsPerNamespace,
+}
+
+/// Which namespaces may use something that is not theirs by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule<T> {
+    what: T,
+    namespaces: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum AudiencePattern {
+    Exactly(Audience),
+    /// Ends in `/` or `:`, so that `https://api.example.com` is not also the beginning of another host.
+    Below(String),
+}
+
+/// Which ways to send a secret are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Methods {
+    basic: bool,
+    post: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Document {
+    audiences: Option<Vec<AudienceDocument>>,
+    client_ids: Option<Vec<ClientIdDocument>>,
+    authentication: Option<AuthenticationDocument>,
+    max_lifetime: Option<String>,
+    namespace_label_keys: Option<BTreeSet<String>>,
+    clients_per_namespace: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AudienceDocument {
+    audience: String,
+    namespaces: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ClientIdDocument {
+    client_id: String,
+    namespaces: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AuthenticationDocument {
+    methods: Vec<String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            audiences: Vec::new(),
+            client_ids: Vec::new(),
+            methods: Methods { basic: true, post: true },
+            namespace_label_keys: ["kubernetes.io/metadata.name".to_owned()].into(),
+            max_lifetime: SignedDuration::from_hours(1),
+            clients_per_namespace: None,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether a rule lets `namespace` use an audience that is not its own by name.
+    pub(super) fn lends_audience(&self, audience: &Audience, namespace: &str) -> bool {
+        let fits = |pattern: &AudiencePattern| match pattern {
+            AudiencePattern::Exactly(exact) => exact == audience,
+            AudiencePattern::Below(start) => {
+                audience.as_str().strip_prefix(start.as_str()).is_some_and(|rest| !rest.is_empty() && audience::is_plain_path(rest))
+            }
+        };
+        self.audiences.iter().any(|rule| fits(&rule.what) && rule.namespaces.contains(namespace))
+    }
+
+    /// Whether a rule lets `namespace` use a client id that is not its own by name.
+    pub(super) fn lends_client_id(&self, id: &ClientId, namespace: &str) -> bool {
+        self.client_ids.iter().any(|rule| rule.what == *id && rule.namespaces.contains(namespace))
+    }
+
+    /// What remains of the ways that a client wants to send its secret; `None`: nothing.
+    pub(super) fn allowed(&self, wanted: SecretMethod) -> Option<SecretMethod> {
+        match (wanted, self.methods) {
+            (SecretMethod::Any, Methods { basic: true, post: true }) => Some(SecretMethod::Any),
+            (SecretMethod::Any | SecretMethod::Basic, Methods { basic: true, .. }) => Some(SecretMethod::Basic),
+            (SecretMethod::Any | SecretMethod::Post, Methods { post: true, .. }) => Some(SecretMethod::Post),
+            _ => None,
+        }
+    }
+
+    /// The labels of namespaces that grants may select by, and that a snapshot keeps.
+    #[must_use]
+    pub fn namespace_label_keys(&self) -> &BTreeSet<String> {
+        &self.namespace_label_keys
+    }
+}
+
+impl TryFrom<Document> for Policy {
+    type Error = PolicyError;
+
+    fn try_from(document: Document) -> Result<Self, PolicyError> {
+        let default = Self::default();
+        let audiences = document.audiences.unwrap_or_default().into_iter();
+        let client_ids = document.client_ids.unwrap_or_default().into_iter();
+        if document.clients_per_namespace == Some(0) {
+            return Err(PolicyError::ClientsPerNamespace);
+        }
+        Ok(Self {
+            audiences: audiences
+                .map(|rule| lent(audience_pattern(&rule.audience)?, &rule.audience, rule.namespaces))
+                .collect::<Result<_, _>>()?,
+            client_ids: client_ids
+                .map(|rule| lent(client_id(&rule.client_id)?, &rule.client_id, rule.namespaces))
+                .collect::<Result<_, _>>()?,
+            methods: document.authentication.map_or(Ok(default.methods), |said| methods(&said.methods))?,
+            namespace_label_keys: document.namespace_label_keys.unwrap_or(default.namespace_label_keys),
+            max_lifetime: document.max_lifetime.map_or(Ok(default.max_lifetime), |text| lifetime(&text))?,
+            clients_per_namespace: document.clients_per_namespace,
+        })
+    }
+}
+
+fn lent<T>(what: T, text: &str, namespaces: BTreeSet<String>) -> Result<Rule<T>, PolicyError> {
+    if namespaces.is_empty() { Err(PolicyError::NoNamespace(text.to_owned())) } else { Ok(Rule { what, namespaces }) }
+}
+
+fn audience_pattern(text: &str) -> Result<AudiencePattern, PolicyError> {
+    let refused = || PolicyError::Audience(text.to_owned());
+    match text.strip_suffix('*') {
+        Some(start) => {
+            let rest = start.split_once(':').map_or("", |(_, rest)| rest);
+            let has_authority = !rest.trim_matches('/').is_empty();
+            let ends = start.ends_with('/') || (start.ends_with(':') && !start.contains("//"));
+            let is_start = ends && has_authority && Audience::parse(start).is_ok();
+            if is_start { Ok(AudiencePattern::Below(start.to_owned())) } else { Err(refused()) }
+        }
+        None => Audience::parse(text).map(AudiencePattern::Exactly).map_err(|_| refused()),
+    }
+}
+
+fn client_id(text: &str) -> Result<ClientId, PolicyError> {
+    ClientId::parse(text).map_err(|_| PolicyError::ClientId(text.to_owned()))
+}
+
+fn methods(names: &[String]) -> Result<Methods, PolicyError> {
+    let known = names.iter().all(|name| matches!(name.as_str(), "client_secret_basic" | "client_secret_post"));
+    let has = |wanted: &str| names.iter().any(|name| name == wanted);
+    let methods = Methods { basic: has("client_secret_basic"), post: has("client_secret_post") };
+    if known && (methods.basic || methods.post) { Ok(methods) } else { Err(PolicyError::Methods) }
+}
+
+fn lifetime(text: &str) -> Result<SignedDuration, PolicyError> {
+    let read = duration::parse(text).ok().filter(|length| *length >= super::client::SHORTEST_LIFETIME);
+    read.ok_or_else(|| PolicyError::MaxLifetime(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Policy, String> {
+        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
+    }
+
+    fn audience(text: &str) -> Audience {
+        Audience::parse(text).unwrap()
+    }
+
+    #[test]
+    fn every_part_may_be_left_out() {
+        assert_eq!(read("{}"), Ok(Policy::default()));
+        let said = "{audiences: [], clientIds: [], maxLifetime: 1h, namespaceLabelKeys: [kubernetes.io/metadata.name]}";
+        assert_eq!(read(said), Ok(Policy::default()));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_a_word_on_what_to_write() {
+        for (yaml, message) in [
+            ("{audience: []}", "unknown field"),
+            ("{audiences: [{audience: 'https://a.example', namespaces: [x], clients: [y]}]}", "unknown field"),
+            ("{audiences: [{audience: a.example, namespaces: [x]}]}", "neither an absolute URI nor the beginning of one"),
+            ("{audiences: [{audience: 'https://*', namespaces: [x]}]}", "neither an absolute URI nor the beginning of one"),
+            ("{audiences: [{audience: 'https://a.example*', namespaces: [x]}]}", "neither an absolute URI nor the beginning of one"),
+            ("{audiences: [{audience: 'https://a.example:*', namespaces: [x]}]}", "neither an absolute URI nor the beginning of one"),
+            ("{audiences: [{audience: 'urn:*', namespaces: [x]}]}", "neither an absolute URI nor the beginning of one"),
+            ("{audiences: [{audience: 'https://a.example', namespaces: []}]}", "names no namespace"),
+            ("{clientIds: [{clientId: 'a b', namespaces: [x]}]}", "is no client id"),
+            ("{clientIds: [{clientId: a, namespaces: []}]}", "names no namespace"),
+            ("{authentication: {methods: []}}", "without any no client could authenticate"),
+            ("{authentication: {methods: [none]}}", "list client_secret_basic, client_secret_post or both"),
+            ("{maxLifetime: 59s}", "not a time of at least a minute"),
+            ("{maxLifetime: 1 hour}", "not a time of at least a minute"),
+            ("{clientsPerNamespace: 0}", "write 1 or more, or leave it out"),
+        ] {
+            let error = read(yaml).unwrap_err();
+            assert!(error.contains(message), "{yaml}: {error}");
+        }
+    }
+
+    /// S11.
+    #[test]
+    fn an_audience_is_lent_to_the_namespaces_of_its_rule_alone() {
+        let policy = read(
+            "audiences:
+             - {audience: 'https://api.example.com/*', namespaces: [shop]}
+             - {audience: 'https://one.example.com', namespaces: [shop, billing]}
+             - {audience: 'urn:example:*', namespaces: [shop]}",
+        )
+        .unwrap();
+        for (text, namespace, lent) in [
+            ("https://api.example.com/orders", "shop", true),
+            ("https://api.example.com/orders/v1/", "shop", true),
+            ("https://api.example.com/orders", "billing", false),
+            ("https://api.example.com/", "shop", false),
+            ("https://api.example.com", "shop", false),
+            ("https://api.example.com.evil.example/x", "shop", false),
+            ("https://api.example.com/../admin", "shop", false),
+            ("https://api.example.com/a/..", "shop", false),
+            ("https://api.example.com/%2e%2e/admin", "shop", false),
+            ("https://api.example.com//evil.example", "shop", false),
+            ("https://api.example.com/a?b=c", "shop", false),
+            ("HTTPS://api.example.com/orders", "shop", false),
+            ("https://one.example.com", "billing", true),
+            ("https://one.example.com/", "billing", false),
+            ("urn:example:orders", "shop", true),
+            ("urn:example2:orders", "shop", false),
+        ] {
+            assert_eq!(policy.lends_audience(&audience(text), namespace), lent, "{text} {namespace}");
+        }
+    }
+
+    #[test]
+    fn any_method_means_those_that_are_left() {
+        use SecretMethod::{Any, Basic, Post};
+        let only = |name: &str| read(&format!("{{authentication: {{methods: [{name}]}}}}")).unwrap();
+        for (policy, wanted, allowed) in [
+            (Policy::default(), Any, Some(Any)),
+            (Policy::default(), Post, Some(Post)),
+            (only("client_secret_basic"), Any, Some(Basic)),
+            (only("client_secret_basic"), Post, None),
+            (only("client_secret_post"), Any, Some(Post)),
+            (only("client_secret_post"), Basic, None),
+        ] {
+            assert_eq!(policy.allowed(wanted), allowed);
+        }
+    }
+}
