@@ -31,6 +31,15 @@ pub fn parse(text: &str) -> Result<SignedDuration, DurationError> {
     }
 }
 
+/// A duration as users write it, in the largest unit that says it exactly; seconds below one second are left out.
+#[must_use]
+pub fn text(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let (size, unit) = units.into_iter().find(|(size, _)| seconds != 0 && seconds % size == 0).unwrap_or((1, 's'));
+    format!("{}{unit}", seconds / size)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +52,14 @@ mod tests {
         for text in ["", "s", "0s", "01s", "1", "1w", "1.5h", "1h30m", "-1s", "+1s", "100000s", " 1s", "1s ", "١s", "1é"] {
             assert_eq!(parse(text), Err(DurationError), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for text in ["1s", "90s", "15m", "25h", "1d", "30d"] {
+            assert_eq!(super::text(parse(text).unwrap()), text);
+        }
+        assert_eq!(super::text(SignedDuration::from_secs(7_200)), "2h");
+        assert_eq!(super::text(SignedDuration::ZERO), "0s");
     }
 }
