@@ -83,7 +83,9 @@ fn resource_name(namespace: &str, text: &str) -> ObjectName {
 /// The scopes of a list, in its order, none twice.
 pub(super) fn scopes(path: &str, names: &[String], problems: &mut Problems) -> Vec<Scope> {
     let mut scopes: Vec<Scope> = Vec::with_capacity(names.len());
-    for scope in names.iter().filter_map(|name| problems.note_at(path, Scope::parse(name))) {
+    for name in names {
+        let read = Scope::parse(name).map_err(|error| Problem::Invalid(format!("{path}: {name:?}: {error}")));
+        let Some(scope) = problems.note(read) else { continue };
         if !scopes.contains(&scope) {
             scopes.push(scope);
         }

@@ -16,3 +16,6 @@ pub use client::client;
 pub use refusal::Refusal;
 pub use resource::{Place, resource};
 pub use rules::{Policy, PolicyError};
+
+#[cfg(test)]
+mod tests;

@@ -49,11 +49,6 @@ impl Problems {
         None
     }
 
-    /// The same for a value at `path`, where the schema should have caught the problem.
-    pub(super) fn note_at<T>(&mut self, path: &str, result: Result<T, impl std::fmt::Display>) -> Option<T> {
-        self.note(result.map_err(|error| Problem::Invalid(format!("{path}: {error}"))))
-    }
-
     /// The value, if nothing is wrong. The reason is `InvalidSpec` where anything is invalid.
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Refusal> {
         let reason = if self.invalid.is_empty() { Reason::PolicyViolation } else { Reason::InvalidSpec };

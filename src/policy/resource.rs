@@ -65,12 +65,12 @@ fn audience_of(policy: &Policy, place: Place<'_>, name: &ObjectName, given: Opti
     let namespace = &name.namespace;
     let default = format!("https://{}.{namespace}.svc", name.name);
     let audience = Audience::parse(given.unwrap_or(&default)).map_err(|error| Problem::Invalid(format!("spec.audience: {error}")))?;
-    if is_the_issuers(audience.as_str(), &place.issuer) {
+    if is_the_issuers(audience.as_str(), place.issuer) {
         return Err(Problem::Forbidden(format!(
             "spec.audience: {audience} belongs to the token endpoint itself, and its tokens could pass for something else there: choose another"
         )));
     }
-    let own = audience::owner(audience.as_str(), &place.cluster_domain) == Some(namespace);
+    let own = audience::owner(audience.as_str(), place.cluster_domain) == Some(namespace);
     if own || policy.lends_audience(&audience, namespace) {
         return Ok(audience);
     }

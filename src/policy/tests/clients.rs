@@ -1,0 +1,186 @@
+//! `OAuthClient`s.
+
+use super::{Policy, Reason, client, object, policy, refused};
+use crate::{
+    api::OAuthClient,
+    domain::{client::SecretMethod, names::ObjectName},
+};
+use jiff::{SignedDuration, Timestamp};
+
+fn an_oauth_client(spec: &str) -> OAuthClient {
+    object("OAuthClient", ("billing", "worker"), spec)
+}
+
+#[test]
+fn two_lines_are_a_client() {
+    let client = client(&Policy::default(), &an_oauth_client("access: [{resource: shop/invoices, scopes: [invoices.read]}]")).unwrap();
+    assert_eq!(client.id.as_str(), "billing.worker");
+    assert_eq!(client.object, ObjectName::new("billing", "worker"));
+    assert_eq!((client.uid.as_str(), client.created_at), ("u-1", "2026-11-23T00:00:00Z".parse::<Timestamp>().unwrap()));
+    assert_eq!(client.access[0].resource, ObjectName::new("shop", "invoices"));
+    assert_eq!(client.access[0].scopes[0].as_str(), "invoices.read");
+    assert_eq!((client.secret_method, client.token_lifetime, client.disabled), (SecretMethod::Any, None, false));
+}
+
+#[test]
+fn everything_that_a_client_can_say_is_heard() {
+    let spec = "
+        clientId: billing.night
+        access: [{resource: own, scopes: [b, a, b]}, {resource: shop/invoices, scopes: [a]}]
+        authentication: {clientSecret: {method: client_secret_post}}
+        accessToken: {lifetime: 1h}
+        secret:
+          name: other
+          format: Env
+          keys: {CLIENT_ID: id, CLIENT_SECRET: CLIENT_ID}
+          metadata: {labels: {team: pay, example.org/x: ''}, annotations: {example.org/y: z}}
+          deletionPolicy: Retain
+        disabled: true";
+    let client = client(&Policy::default(), &an_oauth_client(spec)).unwrap();
+    assert_eq!(client.id.as_str(), "billing.night");
+    assert_eq!(client.access[0].resource, ObjectName::new("billing", "own"));
+    assert_eq!(client.access[0].scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+    assert_eq!((client.secret_method, client.disabled), (SecretMethod::Post, true));
+    assert_eq!(client.token_lifetime, Some(SignedDuration::from_hours(1)));
+}
+
+/// S11: whose client ids are whose.
+#[test]
+fn a_client_id_begins_with_the_own_namespace_or_is_lent() {
+    let lending = policy("{clientIds: [{clientId: legacy, namespaces: [billing]}, {clientId: other.x, namespaces: [shop]}]}");
+    for (id, allowed) in [
+        ("billing.x", true),
+        ("billing.x.y", true),
+        ("legacy", true),
+        ("billing", false),
+        ("billing.", false),
+        ("billing2.x", false),
+        ("Billing.x", false),
+        ("billing-x", false),
+        (".billing.x", false),
+        ("other.x", false),
+        ("legacy2", false),
+    ] {
+        let outcome = client(&lending, &an_oauth_client(&format!("{{clientId: {id}, access: []}}")));
+        match outcome {
+            Ok(client) => assert!(allowed && client.id.as_str() == id, "{id}"),
+            Err(refusal) => {
+                assert!(!allowed, "{id}: {refusal}");
+                assert_eq!(refusal.reason, Reason::PolicyViolation);
+                let words = "does not begin with the own namespace: write billing.<anything>, or ask the platform team for a rule in policy.clientIds";
+                assert_eq!(refusal.message, format!("spec.clientId: {id} {words}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_mistake_in_a_client_says_what_to_change() {
+    for (spec, message) in [
+        ("{clientId: 'a b', access: []}", "spec.clientId: a client id has 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-'"),
+        ("{access: [{resource: x, scopes: []}]}", "spec.access: an entry without scopes gives nothing: list at least one"),
+        (
+            "{access: [{resource: x, scopes: ['a b']}]}",
+            "spec.access: \"a b\": a scope has 1 to 128 printable ASCII characters, none of them a space, '\"' or '\\'",
+        ),
+        (
+            "{access: [{resource: x, scopes: [a]}, {resource: billing/x, scopes: [b]}]}",
+            "spec.access: billing/x is there twice: write one entry with all of its scopes",
+        ),
+        (
+            "{access: [], authentication: {}}",
+            "spec.authentication: nothing is allowed here: write clientSecret: {}, or leave authentication out",
+        ),
+        (
+            "{access: [], authentication: {clientSecret: {method: none}}}",
+            "spec.authentication.clientSecret.method: \"none\" is unknown: write Any, client_secret_basic or client_secret_post",
+        ),
+        (
+            "{access: [], accessToken: {lifetime: 1.5h}}",
+            "spec.accessToken.lifetime: a duration is a whole number from 1 to 99999 and one unit, as in 90s, 15m, 24h or 30d",
+        ),
+        (
+            "{access: [], accessToken: {lifetime: 59s}}",
+            "spec.accessToken.lifetime: a token is valid for at least a minute: write 1m or more",
+        ),
+        ("{access: [], secret: {format: Yaml}}", "spec.secret.format: \"Yaml\" is unknown: write ServiceBinding or Env"),
+        ("{access: [], secret: {deletionPolicy: Keep}}", "spec.secret.deletionPolicy: \"Keep\" is unknown: write Delete or Retain"),
+        (
+            "{access: [], secret: {name: A_b}}",
+            "spec.secret.name: \"A_b\" is no name of a Secret: write lower-case letters, digits, '-' and '.'",
+        ),
+        (
+            "{access: [], secret: {format: Env, keys: {client-id: x}}}",
+            "spec.secret.keys: no key is called \"client-id\": this format writes CLIENT_ID, CLIENT_SECRET, TOKEN_URL, ISSUER_URL, JWKS_URL, SCOPES, CA_CERT",
+        ),
+        (
+            "{access: [], secret: {keys: {client-id: client-secret}}}",
+            "spec.secret.keys: two keys would be called \"client-secret\": give each a name of its own",
+        ),
+        (
+            "{access: [], secret: {keys: {client-id: x, scope: x}}}",
+            "spec.secret.keys: two keys would be called \"x\": give each a name of its own",
+        ),
+        (
+            "{access: [], secret: {keys: {client-id: ../x}}}",
+            "spec.secret.keys: \"../x\" is no key of a Secret: write letters, digits, '-', '_' and '.'",
+        ),
+        (
+            "{access: [], secret: {metadata: {labels: {a/b/c: x}}}}",
+            "spec.secret.metadata.labels: \"a/b/c\" is no key: write <name> or <domain>/<name>",
+        ),
+        (
+            "{access: [], secret: {metadata: {labels: {a: b c}}}}",
+            "spec.secret.metadata.labels: \"b c\" is no value of a label: at most 63 letters, digits, '-', '_' and '.'",
+        ),
+        (
+            "{access: [], secret: {metadata: {labels: {app.kubernetes.io/managed-by: x}}}}",
+            "spec.secret.metadata.labels: \"app.kubernetes.io/managed-by\" is not yours to set: choose another prefix than kubernetes.io/, k8s.io/ and keywright.dev/",
+        ),
+        (
+            "{access: [], secret: {metadata: {annotations: {keywright.dev/fence: x}}}}",
+            "spec.secret.metadata.annotations: \"keywright.dev/fence\" is not yours to set: choose another prefix than kubernetes.io/, k8s.io/ and keywright.dev/",
+        ),
+    ] {
+        assert_eq!(refused(client(&Policy::default(), &an_oauth_client(spec))), (Reason::InvalidSpec, message.to_owned()), "{spec}");
+    }
+}
+
+#[test]
+fn what_the_platform_does_not_allow_a_client_is_a_policy_violation() {
+    let basic = policy("{authentication: {methods: [client_secret_basic]}, maxLifetime: 30m}");
+    for (spec, message) in [
+        (
+            "{access: [], authentication: {clientSecret: {method: client_secret_post}}}",
+            "spec.authentication.clientSecret.method: the platform's policy does not allow client_secret_post: write Any, which means what it allows",
+        ),
+        (
+            "{access: [], accessToken: {lifetime: 31m}}",
+            "spec.accessToken.lifetime: the platform's policy allows at most 30m: write 30m or less",
+        ),
+    ] {
+        assert_eq!(refused(client(&basic, &an_oauth_client(spec))), (Reason::PolicyViolation, message.to_owned()), "{spec}");
+    }
+    let any = client(&basic, &an_oauth_client("{access: [], authentication: {clientSecret: {method: Any}}}")).unwrap();
+    assert_eq!(any.secret_method, SecretMethod::Basic);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_and_the_spec_comes_first() {
+    let spec = "{clientId: other.x, access: [{resource: x, scopes: []}], accessToken: {lifetime: 1s}}";
+    let (reason, message) = refused(client(&Policy::default(), &an_oauth_client(spec)));
+    assert_eq!(reason, Reason::InvalidSpec);
+    let parts: Vec<&str> = message.split("; ").map(|part| part.split(':').next().unwrap()).collect();
+    assert_eq!(parts, ["spec.access", "spec.accessToken.lifetime", "spec.clientId"]);
+}
+
+#[test]
+fn an_object_that_never_was_on_an_api_server_is_refused() {
+    let mut unborn = an_oauth_client("{access: []}");
+    unborn.metadata.uid = None;
+    assert!(refused(client(&Policy::default(), &unborn)).1.contains("apply the object to an API server"));
+    let long: OAuthClient = object("OAuthClient", ("billing", &"a".repeat(64)), "{access: []}");
+    assert!(refused(client(&Policy::default(), &long)).1.starts_with("metadata.name: at most 63 characters"));
+    let longest: OAuthClient = object("OAuthClient", (&"n".repeat(63), &"a".repeat(63)), "{access: []}");
+    assert_eq!(client(&Policy::default(), &longest).unwrap().id.as_str().len(), 127);
+}
