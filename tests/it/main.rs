@@ -7,8 +7,10 @@
     reason = "a test fails by panicking, and clippy's own exception ends at the #[test] functions"
 )]
 
+mod certificate;
 mod chart;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod golden;
 mod harness;
+mod keys;

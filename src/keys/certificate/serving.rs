@@ -111,17 +111,28 @@ impl ServingCertificate {
     }
 }
 
-/// Whether the serving certificate in `data`, which `authority` should have signed for `names`, has to be made anew; `None`
-/// where it may stay, until its [`ServingCertificate::renew_at`].
-#[must_use]
-pub fn renewal(data: &Data, authority: &Authority, names: &BTreeSet<ServedName>, now: Timestamp) -> Option<Renewal> {
-    let Ok(shown) = ServingCertificate::parse(data) else { return Some(Renewal::Unreadable) };
+/// Whether the serving certificate in `data`, which `authority` should have signed for `names`, has to be made anew at `now`.
+///
+/// # Errors
+/// The reason why it has to be. `Ok` is the certificate, and until when it may stay.
+pub fn renewal(
+    data: &Data,
+    authority: &Authority,
+    names: &BTreeSet<ServedName>,
+    now: Timestamp,
+) -> Result<(ServingCertificate, Timestamp), Renewal> {
+    let shown = ServingCertificate::parse(data).map_err(|_| Renewal::Unreadable)?;
+    let authority_ends = authority.not_after().map_err(|_| Renewal::Authority)?;
+    // One that ends with its CA would not last longer if it were made anew.
+    let due = if shown.not_after < authority_ends { shown.renew_at() } else { authority_ends };
     if shown.names != *names {
-        Some(Renewal::Names)
+        Err(Renewal::Names)
     } else if !is_signed_by(&shown, authority) {
-        Some(Renewal::Authority)
+        Err(Renewal::Authority)
+    } else if now >= due {
+        Err(Renewal::Age)
     } else {
-        (now >= shown.renew_at()).then_some(Renewal::Age)
+        Ok((shown, due))
     }
 }
 
@@ -277,7 +288,7 @@ mod tests {
     #[test]
     fn a_certificate_is_renewed_after_two_thirds_of_its_life() {
         let (authority, data) = issued();
-        let due = |now| renewal(&data, &authority, &names(&["kw.auth.svc"]), now);
+        let due = |now| renewal(&data, &authority, &names(&["kw.auth.svc"]), now).err();
         let at = ServingCertificate::parse(&data).unwrap().renew_at();
         assert!((at.duration_since(start()) - DAY * 60).abs() < SignedDuration::from_hours(1));
         assert_eq!(due(start()), None);
@@ -286,10 +297,21 @@ mod tests {
         assert_eq!(due(start() + DAY * 365), Some(Renewal::Age));
     }
 
+    /// In the last weeks of a CA nothing is written again and again.
+    #[test]
+    fn a_certificate_that_ends_with_its_ca_stays() {
+        let (authority, _) = issued();
+        let end = authority.not_after().unwrap();
+        let late = end - SignedDuration::from_mins(10);
+        let data = authority.issue(&names(&["kw.auth.svc"]), late).unwrap();
+        let (shown, until) = renewal(&data, &authority, &names(&["kw.auth.svc"]), late).ok().unwrap();
+        assert_eq!((shown.not_after, until), (end, end));
+    }
+
     #[test]
     fn a_certificate_is_renewed_when_names_ca_or_content_changed() {
         let (authority, data) = issued();
-        let due = |data: &Data, by: &Authority, of: &[&str]| renewal(data, by, &names(of), start());
+        let due = |data: &Data, by: &Authority, of: &[&str]| renewal(data, by, &names(of), start()).err();
         assert_eq!(due(&data, &authority, &["kw.auth.svc", "127.0.0.1"]), Some(Renewal::Names));
         assert_eq!(due(&data, &authority, &["kw2.auth.svc"]), Some(Renewal::Names));
         let other = Authority::generate("auth/keywright", &names(&["kw.auth.svc"]), start()).unwrap();
