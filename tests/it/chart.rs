@@ -1,5 +1,6 @@
 //! The chart: what it renders, what it refuses, and that it installs.
 
+use keywright::policy::Policy;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -129,6 +130,20 @@ async fn off_needs_no_quotes() {
         assert!(manifest.contains("- --tls=Off\n"), "{off:?}");
         assert!(manifest.contains("- --tls-terminated-elsewhere\n"), "{off:?}");
     }
+}
+
+/// The policy of a manifest, as the operator reads it.
+fn policy_of(manifest: &str) -> Policy {
+    let config_maps = of_kind(manifest, "ConfigMap");
+    serde_saphyr::from_str(config_maps[0]["data"]["policy.yaml"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_reads_the_policy_of_the_chart_and_its_default_is_the_built_in_one() {
+    assert_eq!(policy_of(&rendered(&[]).await.unwrap()), Policy::default());
+    let changed = policy_of(&rendered(&["--values", CHANGED]).await.unwrap());
+    assert_eq!(changed.clients_per_namespace, Some(20));
+    assert_eq!(changed.max_lifetime, jiff::SignedDuration::from_mins(30));
 }
 
 fn files_of(folder: &str) -> Vec<(String, String)> {
