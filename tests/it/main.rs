@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and clippy's own exception ends at the #[test] functions"
 )]
 
+mod accepted;
 mod certificate;
 mod chart;
 #[path = "../cluster/mod.rs"]
@@ -14,3 +15,5 @@ mod cluster;
 mod golden;
 mod harness;
 mod keys;
+mod objects;
+mod validation;
