@@ -7,3 +7,4 @@
 pub mod feed;
 pub mod index;
 pub mod snapshot;
+pub mod table;

@@ -1,5 +1,6 @@
 //! The immutable snapshot from which every request is answered.
 
+use super::table::Table;
 use crate::{
     domain::{
         client::RegisteredClient,
@@ -8,23 +9,20 @@ use crate::{
     },
     keys::KeySet,
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-/// All that a replica knows at one moment.
+/// All that a replica knows at one moment. A copy shares what has not changed since.
 #[derive(Clone, Default)]
 pub struct Snapshot {
     /// The clients of this installation by client id: valid ones alone, and of two that want one id the older (creationTimestamp,
     /// then UID).
-    pub clients: HashMap<ClientId, Arc<RegisteredClient>>,
+    pub clients: Table<ClientId, Arc<RegisteredClient>>,
     /// The APIs of this installation by object: valid ones alone, with an audience that nobody else claims.
-    pub resources: HashMap<ObjectName, Arc<Resource>>,
+    pub resources: Table<ObjectName, Arc<Resource>>,
     /// The same by audience.
-    pub audiences: HashMap<Audience, ObjectName>,
+    pub audiences: Table<Audience, ObjectName>,
     /// The labels of namespaces, reduced to the keys that policy lets selectors use.
-    pub namespaces: HashMap<String, Arc<BTreeMap<String, String>>>,
+    pub namespaces: Table<String, Arc<BTreeMap<String, String>>>,
     /// The keys; absent until the leader of a new installation has made them.
     pub keys: Option<Arc<KeySet>>,
 }
