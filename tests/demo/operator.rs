@@ -52,11 +52,15 @@ pub(crate) fn build() -> Result<PathBuf, Failure> {
 impl Operator {
     /// Starts a replica and waits until it is ready.
     pub(crate) async fn start(screen: &Screen, place: &Place, ports: &Ports) -> Result<Self, Failure> {
-        let binary = build()?;
         let arguments = arguments(screen, place, ports).await?;
         let kubeconfig = kubeconfig(screen, place).await?;
-        screen.say(&format!("\n$ KUBECONFIG={} \\\n  keywright {}", kubeconfig.display(), arguments.join(" ")));
-        let mut command = Command::new(binary);
+        screen.command_line(&format!(
+            "KUBECONFIG={} \\\n    {} {}",
+            kubeconfig.display(),
+            place.binary().display(),
+            arguments.join(" \\\n    ")
+        ));
+        let mut command = Command::new(place.binary());
         command.args(&arguments).env("KUBECONFIG", &kubeconfig);
         let process = Process::start("keywright", place.folder().join("keywright.log"), &mut command)?;
         let health = format!("http://127.0.0.1:{}", ports.health);

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::Failure;
 use crate::cluster::{Assets, ControlPlane, Options, run};
+use crate::operator;
 use crate::screen::Screen;
 
 /// The namespaces that the demo makes.
@@ -17,6 +18,7 @@ pub(crate) struct Place {
     control_plane: Option<ControlPlane>,
     tools: Option<String>,
     kubeconfig: PathBuf,
+    binary: PathBuf,
     folder: TempDir,
 }
 
@@ -26,23 +28,24 @@ impl Place {
         if let Some(tool) = ["curl", "go"].into_iter().find(|tool| !in_path(tool)) {
             return Err(format!("it needs {tool}: install it, so that it is in PATH").into());
         }
+        let binary = operator::build()?;
         let folder = TempDir::with_prefix("keywright-demo-")?;
         match context {
-            Some(context) => Self::of_somebody(context, folder).await,
-            None => Self::of_its_own(folder).await,
+            Some(context) => Self::of_somebody(context, binary, folder).await,
+            None => Self::of_its_own(binary, folder).await,
         }
     }
 
-    async fn of_its_own(folder: TempDir) -> Result<Self, Failure> {
+    async fn of_its_own(binary: PathBuf, folder: TempDir) -> Result<Self, Failure> {
         println!("Starting a Kubernetes API on this machine …");
         let assets = tokio::task::spawn_blocking(Assets::locate).await??;
         // Without CRDs: the chart brings them.
         let control_plane = ControlPlane::start(Options { crds: Vec::new(), ..Options::default() }).await?;
         let kubeconfig = control_plane.admin().path().to_owned();
-        Ok(Self { control_plane: Some(control_plane), tools: Some(folders_of_tools(&assets)), kubeconfig, folder })
+        Ok(Self { control_plane: Some(control_plane), tools: Some(folders_of_tools(&assets)), kubeconfig, binary, folder })
     }
 
-    async fn of_somebody(context: &str, folder: TempDir) -> Result<Self, Failure> {
+    async fn of_somebody(context: &str, binary: PathBuf, folder: TempDir) -> Result<Self, Failure> {
         let tools = match in_path("kubectl") && in_path("helm") {
             true => None,
             false => Some(folders_of_tools(&tokio::task::spawn_blocking(Assets::locate).await??)),
@@ -51,7 +54,7 @@ impl Place {
         view.args(["config", "view", "--raw", "--minify", "--flatten", "--context", context]).env("PATH", path_with(tools.as_deref()));
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, run(view, String::new()).await?.succeeded()?)?;
-        let place = Self { control_plane: None, tools, kubeconfig, folder };
+        let place = Self { control_plane: None, tools, kubeconfig, binary, folder };
         place.refuse_what_is_in_use(context).await?;
         Ok(place)
     }
@@ -77,6 +80,11 @@ impl Place {
     /// For `KUBECONFIG`: a kubeconfig of somebody who may do everything.
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The operator.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// The folders of kubectl and helm, if they are not in `PATH`.

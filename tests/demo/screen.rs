@@ -38,7 +38,7 @@ impl Screen {
 
     /// Shows a command, runs it, and shows what it prints. It has to succeed.
     pub(crate) async fn run(&self, line: &str) -> Result<String, Failure> {
-        println!("\n{}", self.styled("1", &format!("$ {line}")));
+        self.command_line(line);
         let output = run(self.command(line), String::new()).await?;
         print!("{}{}", output.stdout, output.stderr);
         if !output.stdout.is_empty() && !output.stdout.ends_with('\n') {
@@ -46,6 +46,11 @@ impl Screen {
         }
         std::io::stdout().flush()?;
         if output.status.success() { Ok(output.stdout) } else { Err(format!("`{line}` failed ({})", output.status).into()) }
+    }
+
+    /// Shows a command.
+    pub(crate) fn command_line(&self, line: &str) {
+        println!("\n{}", self.styled("1", &format!("$ {line}")));
     }
 
     /// Runs a command without showing it.
