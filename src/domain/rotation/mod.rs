@@ -1,6 +1,6 @@
 //! How a secret changes without a failed request: the pure core.
 //!
-//! [`plan`] looks at what is registered (`OAuthClient.status.credentials`) and at what the workload's Secret holds, and says
+//! [`plan()`] looks at what is registered (`OAuthClient.status.credentials`) and at what the workload's Secret holds, and says
 //! which single write comes next and when to look again. Nothing is remembered between two plans but the value of a Pending
 //! credential.
 //!
@@ -120,7 +120,7 @@ impl Default for Rules {
     }
 }
 
-/// All that [`plan`] looks at.
+/// All that [`plan()`] looks at.
 #[derive(Debug, Clone)]
 pub struct Slots {
     /// `status.credentials`.
