@@ -40,12 +40,6 @@ impl ClientId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// What stands before the first dot: the namespace that owns the id, unless the platform's policy says otherwise.
-    #[must_use]
-    pub fn namespace(&self) -> &str {
-        self.0.split('.').next().unwrap_or_default()
-    }
 }
 
 /// One scope token (RFC 6749 §3.3).
@@ -143,5 +137,51 @@ impl fmt::Display for Scope {
 impl fmt::Display for Audience {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T, E>(parse: impl Fn(&str) -> Result<T, E>, good: &[&str], bad: &[&str]) {
+        good.iter().for_each(|text| assert!(parse(text).is_ok(), "{text:?}"));
+        bad.iter().for_each(|text| assert!(parse(text).is_err(), "{text:?}"));
+    }
+
+    /// C18, C19: whatever a client does to it before it sends it, the alphabet stays what it is.
+    #[test]
+    fn a_client_id_has_characters_that_no_encoding_changes() {
+        let longest = "a".repeat(ClientId::MAX);
+        check(ClientId::parse, &["a", "billing.worker", "A-z_0.9", &longest], &["", "a b", "a:b", "a~b", "a%62", "é", "a\0", "a\n"]);
+        check(ClientId::parse, &[], &[&format!("{longest}a")]);
+        for text in (0_u8..=127).map(|byte| char::from(byte).to_string()).filter(|text| ClientId::parse(text).is_ok()) {
+            let encoded: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+            assert_eq!(encoded, text);
+        }
+    }
+
+    /// G03.
+    #[test]
+    fn a_scope_is_a_scope_token() {
+        check(Scope::parse, &["a", "invoices.read", "https://x/y", "!#[]~"], &["", " ", "a b", "a\"", "a\\", "a\t", "a\u{7f}", "é"]);
+        let longest = "s".repeat(128);
+        check(Scope::parse, &[&longest], &[&format!("{longest}s")]);
+    }
+
+    /// G07.
+    #[test]
+    fn an_audience_is_an_absolute_uri_without_a_fragment() {
+        let bad = ["", "x", "/x", "x/y:z", ":x", "https:", "1a:x", "https://x#y", "https://x y", "https://x\"", "https://é", "a_b:c"];
+        check(Audience::parse, &["https://x.y.svc", "urn:example:x", "https://x/?q=1", "a+b-c.d:e"], &bad);
+        let longest = format!("urn:{}", "a".repeat(251));
+        check(Audience::parse, &[&longest], &[&format!("{longest}a")]);
+    }
+
+    #[test]
+    fn scopes_are_written_with_one_space_between() {
+        let scopes = ["b", "a"].map(|name| Scope::parse(name).unwrap());
+        assert_eq!(space_delimited(&scopes), "b a");
+        assert_eq!(space_delimited([]), "");
     }
 }
