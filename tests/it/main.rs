@@ -12,6 +12,7 @@ mod certificate;
 mod chart;
 #[path = "../cluster/mod.rs"]
 mod cluster;
+mod feed;
 mod golden;
 mod harness;
 mod keys;
