@@ -118,7 +118,7 @@ impl Gate {
         let listed = self.leases.list(&ListParams::default()).await.map_err(GateError::ListLeases)?;
         let completed = ambient::boot_time();
         let replicas: Vec<_> = listed.iter().filter_map(|lease| Announcement::read(&self.release, lease)).collect();
-        let silent = memory.silent(&replicas, begun, completed);
+        let silent = memory.silent(&replicas, begun, completed, self.silence);
         if silent.is_empty() {
             return Ok(replicas);
         }

@@ -13,6 +13,14 @@ pub struct Silence {
     pub unready: Duration,
 }
 
+impl Silence {
+    /// A Lease that has not changed for so long has missed a renewal or two, and its pod is worth a look, in time for the pod to
+    /// be not Ready for long enough: 5 s.
+    fn suspicious(self) -> Duration {
+        self.unchanged.saturating_sub(self.unready)
+    }
+}
+
 impl Default for Silence {
     fn default() -> Self {
         Self { unchanged: Duration::from_secs(15), unready: Duration::from_secs(10) }
@@ -54,12 +62,9 @@ enum PodState {
     Gone,
 }
 
-/// Replicas whose Leases missed a renewal or two are looked at more closely: 5 s.
-const SUSPICION: Duration = Duration::from_secs(5);
-
 impl Memory {
     /// Notes the Leases of a LIST. Returns the pods of those that have not changed for so long that their pods are worth a look.
-    pub fn silent(&mut self, replicas: &[Announcement], begun: Duration, completed: Duration) -> Vec<String> {
+    pub fn silent(&mut self, replicas: &[Announcement], begun: Duration, completed: Duration, silence: Silence) -> Vec<String> {
         let known = std::mem::take(&mut self.leases);
         let sighting = |replica: &Announcement| {
             let before = known.get(&replica.pod).filter(|before| before.uid == replica.uid && before.version == replica.version);
@@ -67,7 +72,7 @@ impl Memory {
             Sighting { uid: replica.uid.clone(), version: replica.version.clone(), first_seen }
         };
         self.leases = replicas.iter().map(|replica| (replica.pod.clone(), sighting(replica))).collect();
-        let silent = |seen: &Sighting| begun.saturating_sub(seen.first_seen) >= SUSPICION;
+        let silent = |seen: &Sighting| begun.saturating_sub(seen.first_seen) >= silence.suspicious();
         let silent: Vec<String> = self.leases.iter().filter(|(_, seen)| silent(seen)).map(|(pod, _)| pod.clone()).collect();
         self.pods.retain(|pod, _| silent.contains(pod));
         silent
@@ -133,7 +138,7 @@ mod tests {
     /// One look at `time` seconds, as the gate's shell makes it; all at once.
     fn look(memory: &mut Memory, time: u64, version: u64, pods: &[Pod]) -> bool {
         let (replica, now) = (replica(version), Duration::from_secs(time));
-        let silent = memory.silent(std::slice::from_ref(&replica), now, now);
+        let silent = memory.silent(std::slice::from_ref(&replica), now, now, Silence::default());
         memory.see_pods(&silent, pods, now);
         memory.is_gone(&replica, now, Silence::default())
     }
@@ -196,7 +201,7 @@ mod tests {
         look(&mut memory, 0, 1, &[]);
         let other = Announcement { uid: "v".to_owned(), ..replica(1) };
         let now = Duration::from_secs(20);
-        let silent = memory.silent(std::slice::from_ref(&other), now, now);
+        let silent = memory.silent(std::slice::from_ref(&other), now, now, Silence::default());
         memory.see_pods(&silent, &[], now);
         assert!(!memory.is_gone(&other, now, Silence::default()));
     }
@@ -206,8 +211,8 @@ mod tests {
         // The first LIST was answered at 0 s, and read after a freeze at 60 s: what it shows may be that old.
         let mut memory = Memory::default();
         let (replica, second) = (replica(1), Duration::from_secs);
-        memory.silent(std::slice::from_ref(&replica), second(0), second(60));
-        let silent = memory.silent(std::slice::from_ref(&replica), second(61), second(61));
+        memory.silent(std::slice::from_ref(&replica), second(0), second(60), Silence::default());
+        let silent = memory.silent(std::slice::from_ref(&replica), second(61), second(61), Silence::default());
         memory.see_pods(&silent, &[], second(61));
         assert!(!memory.is_gone(&replica, second(61), Silence::default()));
     }
@@ -249,7 +254,7 @@ mod tests {
                 let completed = taken + answer;
                 let version = history.iter().filter(|(commit, ..)| *commit <= taken).count() as u64;
                 let lease = replica(version);
-                let silent = memory.silent(std::slice::from_ref(&lease), Duration::from_millis(begun), Duration::from_millis(completed));
+                let silent = memory.silent(std::slice::from_ref(&lease), Duration::from_millis(begun), Duration::from_millis(completed), Silence::default());
                 memory.see_pods(&silent, &[], Duration::from_millis(completed));
                 // The deletion at `completed` succeeds only if nothing was committed since.
                 let unchanged = history.iter().filter(|(commit, ..)| *commit <= completed).count() as u64 == version;

@@ -16,5 +16,6 @@ mod feed;
 mod golden;
 mod harness;
 mod keys;
+mod leader;
 mod objects;
 mod validation;

@@ -1,0 +1,155 @@
+//! Who leads: two candidates for one Lease of a real API server.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use keywright::{
+    ambient,
+    lease::{Candidate, Leadership, Terms},
+};
+use kube::Api;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{
+    ControlPlane, eventually,
+    proxy::{Calls, Proxy, calls},
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A candidate behind a proxy of its own.
+struct Process {
+    proxy: Proxy,
+    leadership: Leadership,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Process {
+    async fn start(namespace: &str, identity: &str, terms: Terms) -> Self {
+        let proxy = Proxy::start(ControlPlane::shared().await.unwrap().admin()).await.unwrap();
+        let client = proxy.kubeconfig().client().await.unwrap();
+        let (candidate, leadership) = Candidate::new(client, namespace, "kw", identity.to_owned(), terms);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(candidate.run(stop.clone()));
+        Self { proxy, leadership, stop, task }
+    }
+
+    fn leads(&self) -> bool {
+        self.leadership.is_held(ambient::moment())
+    }
+
+    async fn comes_to_lead(&self) {
+        let look = async || if self.leads() { Ok(()) } else { Err("it does not") };
+        eventually(SOON, "it leads", look).await.unwrap();
+    }
+
+    async fn stops_leading(&self) {
+        let look = async || if self.leads() { Err("it still does") } else { Ok(()) };
+        eventually(SOON, "it leads no more", look).await.unwrap();
+    }
+
+    /// As kill -9 does.
+    fn kill(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn renewals() -> Calls {
+    calls().patch().of("leases")
+}
+
+async fn namespace() -> String {
+    ControlPlane::shared().await.unwrap().namespace().await.unwrap()
+}
+
+async fn lease(namespace: &str) -> Lease {
+    let leases: Api<Lease> = Api::namespaced(ControlPlane::shared().await.unwrap().client().await.unwrap(), namespace);
+    leases.get("kw-leader").await.unwrap()
+}
+
+/// A first process that leads, and a second that waits and has seen it lead.
+async fn two(terms: Terms) -> (String, Process, Process) {
+    let namespace = namespace().await;
+    let first = Process::start(&namespace, "first", terms).await;
+    first.comes_to_lead().await;
+    let second = Process::start(&namespace, "second", terms).await;
+    let looked = async || match second.proxy.count(&calls().get().of("leases")) {
+        0..=2 => Err("it has not looked yet"),
+        _ => Ok(()),
+    };
+    eventually(SOON, "the second has looked", looked).await.unwrap();
+    assert!(first.leads() && !second.leads());
+    (namespace, first, second)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f6_a_dead_leader_is_replaced_within_twelve_seconds() {
+    let (namespace, first, second) = two(Terms::default()).await;
+    let killed = Instant::now();
+    first.kill();
+    second.comes_to_lead().await;
+    assert!(killed.elapsed() <= Duration::from_secs(12), "{:?}", killed.elapsed());
+    let spec = lease(&namespace).await.spec.unwrap();
+    assert_eq!((spec.holder_identity.as_deref(), spec.lease_transitions), (Some("second"), Some(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f6_a_leader_that_stops_gracefully_is_replaced_within_two_seconds() {
+    let (_namespace, first, second) = two(Terms::default()).await;
+    let stopped = Instant::now();
+    first.stop.cancel();
+    second.comes_to_lead().await;
+    assert!(stopped.elapsed() <= Duration::from_secs(2), "{:?}", stopped.elapsed());
+    assert!(!first.leads());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f7_a_leader_that_is_cut_off_stops_before_another_begins() {
+    let (_namespace, first, second) = two(Terms::default()).await;
+    first.proxy.black_hole();
+    first.stops_leading().await;
+    assert!(!second.leads());
+    second.comes_to_lead().await;
+    assert!(!first.leads());
+    first.proxy.remove_all();
+    let before = first.proxy.count(&calls().get().of("leases"));
+    let looked = async || if first.proxy.count(&calls().get().of("leases")) > before { Ok(()) } else { Err("it has not looked") };
+    eventually(SOON, "the first has seen who leads", looked).await.unwrap();
+    assert!(!first.leads() && second.leads());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f4_a_leader_whose_reply_was_lost_goes_on_leading() {
+    let (namespace, first, second) = two(Terms::default()).await;
+    let before = first.proxy.count(&renewals());
+    first.proxy.when(renewals()).first(1).drop_reply();
+    let renewed = async || match first.proxy.count(&renewals()) - before {
+        count if count >= 3 => Ok(()),
+        count => Err(format!("{count} renewals")),
+    };
+    eventually(SOON, "it has renewed after that", renewed).await.unwrap();
+    assert!(first.leads() && !second.leads());
+    assert_eq!(lease(&namespace).await.spec.unwrap().lease_transitions, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_knows_at_once_that_its_lease_was_taken() {
+    let namespace = namespace().await;
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let process = Process::start(&namespace, "first", Terms::default()).await;
+    process.comes_to_lead().await;
+    let taken = r#"{"spec": {"holderIdentity": "somebody"}}"#;
+    let patch = ["patch", "lease", "kw-leader", "-n", &namespace, "--type=merge", "-p", taken];
+    control_plane.kubectl(&patch).await.unwrap().succeeded().unwrap();
+    let mut leadership = process.leadership.clone();
+    tokio::time::timeout(Duration::from_secs(5), leadership.lost()).await.unwrap();
+    assert!(!process.leads());
+}
