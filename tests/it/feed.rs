@@ -224,7 +224,7 @@ async fn f3_a_long_list_comes_in_pages_and_is_handed_over_in_one_piece() {
     let pace = Pace { page: 2, head: Duration::from_secs(3600), ..brisk() };
     let listener = Listener::start(place.source(pace));
     let told = listener.until(SOON, "the list", |told| !told.lists.is_empty()).await;
-    assert_eq!(told.lists, [names.clone()]);
+    assert_eq!(told.lists, std::slice::from_ref(&names));
     let pages = place.proxy.log().iter().filter(|call| call.query.get("limit").map(String::as_str) == Some("2")).count();
     assert_eq!(pages, 4);
     // The second page has expired: everything is listed again, in one piece.
