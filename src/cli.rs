@@ -1,1 +1,159 @@
-//! The command line.
+//! The command line. Every flag of `keywright run` is also an environment variable: `KEYWRIGHT_` and the flag's name in
+//! capitals, with `_` for `-`.
+
+use crate::{
+    domain::{duration, resource::Algorithm},
+    telemetry,
+};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Kubernetes operator for machine credentials.
+#[derive(Debug, Parser)]
+#[command(name = "keywright", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the controller and the token endpoint.
+    Run(Box<RunArgs>),
+    /// Print the CustomResourceDefinitions as YAML.
+    Crds,
+}
+
+/// Which of the two flows this process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum Role {
+    /// Both.
+    All,
+    /// The controller alone.
+    Controller,
+    /// The token endpoint alone.
+    Server,
+}
+
+/// Where the endpoint's certificate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum Tls {
+    /// A certificate authority of the installation's own, made by the leader.
+    SelfSigned,
+    /// The Secret named by --tls-secret (type kubernetes.io/tls).
+    Secret,
+    /// Plain HTTP: on loopback addresses, or where --tls-terminated-elsewhere says that something in front ends TLS.
+    Off,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<LogFormat> for telemetry::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+/// Flags of `keywright run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The installation's name: it serves the objects whose `spec.issuer` names it.
+    #[arg(long, env = "KEYWRIGHT_NAME", default_value = "default")]
+    pub name: String,
+    /// The Helm release's name; the objects that the operator makes for itself begin with it.
+    #[arg(long, env = "KEYWRIGHT_RELEASE", default_value = "keywright")]
+    pub release: String,
+    /// The namespace of the release.
+    #[arg(long, env = "KEYWRIGHT_NAMESPACE")]
+    pub namespace: String,
+    /// The name of this replica's pod.
+    #[arg(long, env = "KEYWRIGHT_POD")]
+    pub pod: String,
+    /// The issuer identifier (RFC 8414 §2) [default: https://<release>.<namespace>.svc]
+    #[arg(long, env = "KEYWRIGHT_ISSUER")]
+    pub issuer: Option<String>,
+    /// Address of the token endpoint.
+    #[arg(long, env = "KEYWRIGHT_LISTEN", default_value = "0.0.0.0:8443")]
+    pub listen: SocketAddr,
+    /// Address of health and metrics (plain HTTP).
+    #[arg(long, env = "KEYWRIGHT_HEALTH_LISTEN", default_value = "0.0.0.0:8081")]
+    pub health_listen: SocketAddr,
+    /// Where other replicas reach this one's health port [default: the address it listens at, if that is a particular one]
+    #[arg(long, env = "KEYWRIGHT_ADVERTISE")]
+    pub advertise: Option<SocketAddr>,
+    /// Where the endpoint's certificate comes from.
+    #[arg(long, env = "KEYWRIGHT_TLS", value_enum, default_value = "SelfSigned")]
+    pub tls: Tls,
+    /// With --tls Secret: the Secret in the release's namespace.
+    #[arg(long, env = "KEYWRIGHT_TLS_SECRET", required_if_eq("tls", "Secret"))]
+    pub tls_secret: Option<String>,
+    /// With --tls SelfSigned: a further name or IP address in the certificate; may be repeated.
+    #[arg(long, env = "KEYWRIGHT_TLS_SAN", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
+    /// With --tls Off: allows plain HTTP on an address that is not loopback, because something in front ends TLS.
+    #[arg(long, env = "KEYWRIGHT_TLS_TERMINATED_ELSEWHERE")]
+    pub tls_terminated_elsewhere: bool,
+    /// The installation's policy, a YAML file [default: the built-in policy]
+    #[arg(long, env = "KEYWRIGHT_POLICY")]
+    pub policy: Option<PathBuf>,
+    /// The cluster's DNS domain.
+    #[arg(long, env = "KEYWRIGHT_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// How long a replica without contact to the API server goes on issuing tokens.
+    #[arg(long, env = "KEYWRIGHT_MAX_STALE", default_value = "24h", value_parser = duration::parse)]
+    pub max_stale: SignedDuration,
+    /// The algorithm of the first signing key.
+    #[arg(long, env = "KEYWRIGHT_SIGNING_ALGORITHM", value_parser = algorithm, default_value = "RS256")]
+    pub signing_algorithm: Algorithm,
+    /// Which of the two flows this process runs.
+    #[arg(long, env = "KEYWRIGHT_ROLE", value_enum, default_value = "All")]
+    pub role: Role,
+    /// What is logged: a level, or levels by module as in info,keywright::controller=debug [default: info]
+    #[arg(long, env = "RUST_LOG")]
+    pub log_filter: Option<String>,
+    /// The form of the log.
+    #[arg(long, env = "KEYWRIGHT_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    match text {
+        "RS256" => Ok(Algorithm::Rs256),
+        "ES256" => Ok(Algorithm::Es256),
+        _ => Err("one of RS256 and ES256".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_needs_a_namespace_and_a_pod_name() {
+        let parsed = Cli::try_parse_from(["keywright", "run", "--namespace", "keywright", "--pod", "a"]);
+        assert!(matches!(parsed, Ok(Cli { command: Command::Run(args) }) if args.tls == Tls::SelfSigned && args.role == Role::All));
+        assert!(Cli::try_parse_from(["keywright", "run", "--tls", "Secret", "--namespace", "n", "--pod", "p"]).is_err());
+    }
+}

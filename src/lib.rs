@@ -31,6 +31,7 @@ pub mod cli;
 pub mod cluster;
 pub mod controller;
 pub mod domain;
+pub mod installation;
 pub mod keys;
 pub mod lease;
 pub mod metrics;

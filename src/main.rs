@@ -1,2 +1,32 @@
 //! The thin binary: everything is in the library.
-fn main() {}
+
+use clap::Parser;
+use keywright::{
+    api,
+    cli::{Cli, Command},
+    run,
+};
+use std::{io::Write, process::ExitCode};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Run(arguments) => run::run(&arguments).map_err(|error| error.to_string()),
+        Command::Crds => print_crds(),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            // The last line that a person sees; standard error may be closed.
+            let _ = writeln!(std::io::stderr(), "keywright: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_crds() -> Result<(), String> {
+    let yaml = api::crds_yaml().map_err(|error| error.to_string())?;
+    std::io::stdout().write_all(yaml.as_bytes()).map_err(|error| format!("writing to standard output: {error}"))
+}

@@ -1,15 +1,17 @@
 //! All metrics, by name. Labels come from enums alone: nothing of a request ever becomes one (H09, S8).
 
-use crate::oauth::error::Code;
+use crate::{ambient, oauth::error::Code, registry::Seen};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
+    metrics::{MetricType, counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use std::{
     fmt::{self, Write as _},
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// How a request to the token endpoint ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,5 +58,29 @@ impl TokenMetrics {
     pub fn answered(&self, outcome: Outcome, took: Duration) {
         self.requests.get_or_create(&OutcomeLabel { outcome }).inc();
         self.duration.observe(took.as_secs_f64());
+    }
+}
+
+/// How old what each watch shows may be, in seconds.
+#[derive(Debug)]
+pub struct SnapshotAge(watch::Receiver<Seen>);
+
+impl SnapshotAge {
+    /// Reads what the snapshot in use has reached.
+    #[must_use]
+    pub fn new(seen: watch::Receiver<Seen>) -> Self {
+        Self(seen)
+    }
+}
+
+impl Collector for SnapshotAge {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Time since what this replica knows of a kind last agreed with the API server";
+        let mut ages = encoder.encode_descriptor("keywright_snapshot_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for (kind, agreed) in &self.0.borrow().agreed {
+            let labels = [("kind", kind.as_str())];
+            ages.encode_family(&labels)?.encode_gauge(&ambient::moment().since(*agreed).as_secs_f64())?;
+        }
+        Ok(())
     }
 }

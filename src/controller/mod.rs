@@ -1,1 +1,226 @@
 //! Observe, validate, plan, build, apply: what the leader does for each object, one write at a time.
+//!
+//! `client` tells the story of one `OAuthClient`, `resource` that of one `ProtectedResource`, `provision` that of the release's
+//! own keys and certificate. `observe` and `apply` alone touch the API server. What is to be looked at, and when, says `queue`.
+//!
+//! A look at a client plans on the caches first. Only where the plan is to write something both objects are read live, in the
+//! order that the step asks for, and planned on again; then that one step is made, with the resourceVersion and uid that were
+//! read, and the next look begins. A settled client costs no call at all.
+
+mod apply;
+mod build;
+mod cache;
+mod client;
+mod events;
+mod fault;
+mod findings;
+mod observe;
+mod pending;
+mod provision;
+mod queue;
+mod resource;
+mod verdict;
+mod verification;
+
+use crate::{
+    ambient,
+    domain::names::ObjectName,
+    installation::Installation,
+    keys::KeySet,
+    registry::{
+        Registry,
+        index::{Index, Touched},
+    },
+    replica::{gate::Gate, silence::Silence},
+};
+use arc_swap::ArcSwapOption;
+use build::Endpoints;
+use cache::Cache;
+use events::Events;
+use fault::Fault;
+use futures::{StreamExt, stream::FuturesUnordered};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use pending::Pending;
+pub use provision::Settings;
+use queue::{Outcome, Queue};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Most objects that are looked at at the same time.
+const AT_ONCE: usize = 64;
+/// How soon an object is looked at again that somebody else wrote to meanwhile.
+const CONTENDED: Duration = Duration::from_millis(250);
+/// How often the replicas' Leases are looked at while nothing rotates.
+const GATE_EVERY: Duration = Duration::from_secs(3);
+
+/// What the leader looks at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// The release's keys and certificate.
+    Provision,
+    /// A `ProtectedResource`.
+    Resource(ObjectName),
+    /// An `OAuthClient`.
+    Client(ObjectName),
+}
+
+/// The first of the two flows.
+pub struct Controller {
+    kube: kube::Client,
+    installation: Installation,
+    registry: Arc<Registry>,
+    gate: Gate,
+    secrets: Cache<Secret>,
+    config_maps: Cache<ConfigMap>,
+    pending: Pending,
+    events: Events,
+    settings: Settings,
+    /// For lists and watches.
+    watches: kube::Client,
+    /// What clients of the endpoint have to trust (PEM).
+    trusted: Arc<ArcSwapOption<String>>,
+}
+
+/// What a controller works with.
+pub struct Parts {
+    /// For single requests.
+    pub kube: kube::Client,
+    /// For lists and watches.
+    pub watches: kube::Client,
+    /// For the Leases of replicas.
+    pub leases: kube::Client,
+    /// Whose.
+    pub installation: Installation,
+    /// This replica's pod.
+    pub pod: String,
+    /// What it knows.
+    pub registry: Arc<Registry>,
+    /// The keys and the certificate that are wanted.
+    pub settings: Settings,
+    /// What clients of the endpoint have to trust (PEM).
+    pub trusted: Arc<ArcSwapOption<String>>,
+}
+
+impl Controller {
+    /// One that does not lead yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { kube, watches, leases, installation, pod, registry, settings, trusted } = parts;
+        Self {
+            gate: Gate::new(&leases, &installation.namespace, &installation.release, Silence::default()),
+            events: Events::start(kube.clone(), &installation, &pod),
+            secrets: Cache::new(),
+            config_maps: Cache::new(),
+            pending: Pending::default(),
+            kube,
+            watches,
+            installation,
+            registry,
+            settings,
+            trusted,
+        }
+    }
+
+    /// Leads until `stop`.
+    pub async fn lead(&self, stop: CancellationToken) {
+        let (sender, changes) = mpsc::unbounded_channel();
+        let touched = self.registry.tell();
+        let secrets = self.secrets.follow(self.watches.clone(), sender.clone(), stop.clone());
+        let config_maps = self.config_maps.follow(self.watches.clone(), sender.clone(), stop.clone());
+        tokio::join!(secrets, config_maps, forward(touched, sender, stop.clone()), self.watch_gate(stop.clone()), self.work(changes, stop));
+        self.pending.clear();
+    }
+
+    /// A replica's silence is known when a rotation asks for it.
+    async fn watch_gate(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.gate.counted().await {
+                tracing::debug!(%error, "the replicas' Leases cannot be looked at");
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(GATE_EVERY) => {}
+            }
+        }
+    }
+
+    /// Looks at everything once, and then at what changes. Not before the caches were filled: what they do not show is read live.
+    async fn work(&self, mut changes: mpsc::UnboundedReceiver<Subject>, stop: CancellationToken) {
+        tokio::select! {
+            ((), ()) = async { tokio::join!(self.secrets.listed(), self.config_maps.listed()) } => {}
+            () = stop.cancelled() => return,
+        }
+        let mut queue = Queue::new();
+        let start = ambient::boot_time();
+        queue.add(Subject::Provision, start);
+        self.registry.with_index(Index::everything).into_iter().for_each(|touched| queue.add(touched.into(), start));
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(subject) = queue.take(ambient::boot_time())
+            {
+                running.push(self.look_at(subject));
+            }
+            let wait = queue.next_due().map(|due| due.saturating_sub(ambient::boot_time()));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some((subject, outcome)) = running.next() => queue.finished(subject, outcome, ambient::boot_time()),
+                Some(subject) = changes.recv() => queue.add(subject, ambient::boot_time()),
+                () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() && running.len() < AT_ONCE => {}
+            }
+        }
+    }
+
+    async fn look_at(&self, subject: Subject) -> (Subject, Outcome) {
+        let looked = match &subject {
+            Subject::Provision => self.provision().await,
+            Subject::Resource(name) => self.reconcile_resource(name).await,
+            Subject::Client(name) => self.reconcile_client(name).await,
+        };
+        let outcome = match looked {
+            Ok(outcome) => outcome,
+            Err(fault) if fault.is_contended() => Outcome::Again(CONTENDED),
+            Err(fault) => {
+                tracing::warn!(?subject, error = %fault, "will be tried again");
+                Outcome::Failed
+            }
+        };
+        (subject, outcome)
+    }
+
+    fn keys(&self) -> Option<Arc<KeySet>> {
+        self.registry.with_index(Index::keys)
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        Endpoints { issuer: self.installation.issuer.clone(), ca: self.trusted.load().as_deref().cloned() }
+    }
+}
+
+async fn forward(mut touched: mpsc::UnboundedReceiver<Touched>, changes: mpsc::UnboundedSender<Subject>, stop: CancellationToken) {
+    loop {
+        let subject = tokio::select! {
+            Some(touched) = touched.recv() => Subject::from(touched),
+            () = stop.cancelled() => return,
+            else => return,
+        };
+        // A new API may need a key of another algorithm.
+        if matches!(subject, Subject::Resource(_)) && changes.send(Subject::Provision).is_err() {
+            return;
+        }
+        if changes.send(subject).is_err() {
+            return;
+        }
+    }
+}
+
+impl From<Touched> for Subject {
+    fn from(touched: Touched) -> Self {
+        match touched {
+            Touched::Client(name) => Self::Client(name),
+            Touched::Resource(name) => Self::Resource(name),
+        }
+    }
+}

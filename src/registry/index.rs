@@ -1,1 +1,295 @@
-//! From objects of the API to a snapshot; pure.
+//! From objects of the API to a snapshot; pure, and incremental: an event costs what it touches, not what there is.
+//!
+//! Here it is settled who owns what two objects claim. A client id belongs to the oldest valid client that wants it. An audience
+//! that two valid resources claim belongs to neither. A claim that policy does not allow was refused before: it denies its
+//! claimant alone.
+
+mod standing;
+
+use super::snapshot::Snapshot;
+use crate::{
+    api::{self, OAuthClient, ProtectedResource},
+    domain::{
+        client::{Client, RegisteredClient},
+        names::{Audience, ClientId, ObjectName},
+        resource::Resource,
+    },
+    installation::Installation,
+    keys::KeySet,
+    policy::{self, Place, Policy, Refusal},
+};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// An object whose standing may have changed, and that the controller looks at again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Touched {
+    /// An `OAuthClient`.
+    Client(ObjectName),
+    /// A `ProtectedResource`.
+    Resource(ObjectName),
+}
+
+/// Who claims a client id: the oldest first (creationTimestamp, then UID).
+type Seniority = (Timestamp, String, ObjectName);
+
+struct KnownClient {
+    object: Arc<OAuthClient>,
+    parsed: Result<Arc<RegisteredClient>, Refusal>,
+}
+
+struct KnownResource {
+    object: Arc<ProtectedResource>,
+    parsed: Result<Arc<Resource>, Refusal>,
+}
+
+/// What this installation knows.
+pub struct Index {
+    policy: Arc<Policy>,
+    installation: Installation,
+    clients: HashMap<ObjectName, KnownClient>,
+    claims: HashMap<ClientId, BTreeSet<Seniority>>,
+    residents: HashMap<String, BTreeSet<Seniority>>,
+    resources: HashMap<ObjectName, KnownResource>,
+    audiences: HashMap<Audience, BTreeSet<ObjectName>>,
+    /// The clients that name a resource in `spec.access`, whether it exists or not.
+    callers: HashMap<ObjectName, BTreeSet<ObjectName>>,
+    terminating: BTreeSet<String>,
+    snapshot: Snapshot,
+}
+
+impl Index {
+    /// An empty one.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>, installation: Installation) -> Self {
+        Self {
+            policy,
+            installation,
+            clients: HashMap::new(),
+            claims: HashMap::new(),
+            residents: HashMap::new(),
+            resources: HashMap::new(),
+            audiences: HashMap::new(),
+            callers: HashMap::new(),
+            terminating: BTreeSet::new(),
+            snapshot: Snapshot::default(),
+        }
+    }
+
+    /// What requests are answered from: a copy that shares every object.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
+    }
+
+    /// A client was created or changed.
+    pub fn put_client(&mut self, object: OAuthClient) -> BTreeSet<Touched> {
+        let name = name_of(&object);
+        let mut touched = self.remove_client(&name);
+        touched.insert(Touched::Client(name.clone()));
+        if !self.serves(object.spec.issuer.as_deref()) || object.metadata.deletion_timestamp.is_some() {
+            return touched;
+        }
+        let parsed = policy::client(&self.policy, &object).map(|client| {
+            let credentials = api::register::readable(object.status.as_ref());
+            Arc::new(RegisteredClient { client, credentials })
+        });
+        if let Ok(registered) = &parsed {
+            let Client { id, uid, created_at, access, .. } = &registered.client;
+            let seniority = (*created_at, uid.clone(), name.clone());
+            self.claims.entry(id.clone()).or_default().insert(seniority.clone());
+            self.residents.entry(name.namespace.clone()).or_default().insert(seniority);
+            for entry in access {
+                self.callers.entry(entry.resource.clone()).or_default().insert(name.clone());
+            }
+        }
+        let id = parsed.as_ref().ok().map(|registered| registered.client.id.clone());
+        let namespace = name.namespace.clone();
+        self.clients.insert(name, KnownClient { object: Arc::new(object), parsed });
+        if let Some(id) = id {
+            touched.extend(self.settle_client_id(&id));
+            touched.extend(self.settle_seats(&namespace));
+        }
+        touched
+    }
+
+    /// A client is gone.
+    pub fn remove_client(&mut self, name: &ObjectName) -> BTreeSet<Touched> {
+        let Some(known) = self.clients.remove(name) else { return BTreeSet::new() };
+        let mut touched = BTreeSet::from([Touched::Client(name.clone())]);
+        let Ok(registered) = known.parsed else { return touched };
+        let Client { id, uid, created_at, access, .. } = &registered.client;
+        let seniority = (*created_at, uid.clone(), name.clone());
+        take(&mut self.claims, id, &seniority);
+        take(&mut self.residents, &name.namespace, &seniority);
+        access.iter().for_each(|entry| take(&mut self.callers, &entry.resource, name));
+        touched.extend(self.settle_client_id(id));
+        touched.extend(self.settle_seats(&name.namespace));
+        touched
+    }
+
+    /// A resource was created or changed.
+    pub fn put_resource(&mut self, object: ProtectedResource) -> BTreeSet<Touched> {
+        let name = name_of(&object);
+        let same_spec = self.resources.get(&name).is_some_and(|known| {
+            (known.object.uid(), known.object.metadata.generation) == (object.uid(), object.metadata.generation)
+                && object.metadata.deletion_timestamp.is_none()
+        });
+        if same_spec {
+            if let Some(known) = self.resources.get_mut(&name) {
+                known.object = Arc::new(object);
+            }
+            return BTreeSet::from([Touched::Resource(name)]);
+        }
+        let mut touched = self.remove_resource(&name);
+        touched.insert(Touched::Resource(name.clone()));
+        if !self.serves(object.spec.issuer.as_deref()) || object.metadata.deletion_timestamp.is_some() {
+            return touched;
+        }
+        let Installation { issuer, cluster_domain, algorithm, .. } = &self.installation;
+        let place = Place { issuer, cluster_domain, algorithm: *algorithm };
+        let parsed = policy::resource(&self.policy, place, &object).map(Arc::new);
+        let audience = parsed.as_ref().ok().map(|resource| resource.audience.clone());
+        self.resources.insert(name.clone(), KnownResource { object: Arc::new(object), parsed });
+        if let Some(audience) = audience {
+            self.audiences.entry(audience.clone()).or_default().insert(name);
+            touched.extend(self.settle_audience(&audience));
+        }
+        touched
+    }
+
+    /// A resource is gone.
+    pub fn remove_resource(&mut self, name: &ObjectName) -> BTreeSet<Touched> {
+        let Some(known) = self.resources.remove(name) else { return BTreeSet::new() };
+        let mut touched = self.touched_by_resource(name);
+        let Ok(resource) = known.parsed else { return touched };
+        take(&mut self.audiences, &resource.audience, name);
+        self.snapshot.resources.remove(name);
+        touched.extend(self.settle_audience(&resource.audience));
+        touched
+    }
+
+    /// A namespace was created or changed.
+    pub fn put_namespace(&mut self, object: &Namespace) -> BTreeSet<Touched> {
+        let name = object.name_any();
+        let keys = self.policy.namespace_label_keys();
+        let labels: BTreeMap<String, String> =
+            object.labels().iter().filter(|(key, _)| keys.contains(*key)).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let terminates = object.metadata.deletion_timestamp.is_some();
+        let known = self.snapshot.namespaces.get(&name).is_some_and(|known| **known == labels);
+        if known && self.terminating.contains(&name) == terminates {
+            return BTreeSet::new();
+        }
+        self.snapshot.namespaces.insert(name.clone(), Arc::new(labels));
+        if terminates {
+            self.terminating.insert(name.clone())
+        } else {
+            self.terminating.remove(&name)
+        };
+        self.touched_by_namespace(&name)
+    }
+
+    /// A namespace is gone.
+    pub fn remove_namespace(&mut self, name: &str) -> BTreeSet<Touched> {
+        self.snapshot.namespaces.remove(name);
+        self.terminating.remove(name);
+        self.touched_by_namespace(name)
+    }
+
+    /// The keys were made or changed: everything may be looked at again.
+    pub fn put_keys(&mut self, keys: Arc<KeySet>) -> BTreeSet<Touched> {
+        self.snapshot.keys = Some(keys);
+        self.everything()
+    }
+
+    /// Every object.
+    #[must_use]
+    pub fn everything(&self) -> BTreeSet<Touched> {
+        let resources = self.resources.keys().cloned().map(Touched::Resource);
+        resources.chain(self.clients.keys().cloned().map(Touched::Client)).collect()
+    }
+
+    fn serves(&self, issuer: Option<&str>) -> bool {
+        issuer.unwrap_or(api::DEFAULT_ISSUER) == self.installation.name
+    }
+
+    /// The oldest claimant has the id.
+    fn settle_client_id(&mut self, id: &ClientId) -> BTreeSet<Touched> {
+        let claimants = self.claims.get(id).cloned().unwrap_or_default();
+        let holder = claimants.first().filter(|(_, _, name)| self.has_seat(name));
+        let holder = holder.and_then(|(_, _, name)| self.clients.get(name)?.parsed.as_ref().ok());
+        match holder {
+            Some(registered) => self.snapshot.clients.insert(id.clone(), Arc::clone(registered)),
+            None => self.snapshot.clients.remove(id),
+        };
+        // The standing of claimants depends on who is the first of them alone: with one there is nobody to tell.
+        let rivals = if claimants.len() > 1 { claimants } else { BTreeSet::new() };
+        rivals.into_iter().map(|(_, _, name)| Touched::Client(name)).chain(self.first_after(id)).collect()
+    }
+
+    /// The claimant that is alone now may have lost to one that has just gone.
+    fn first_after(&self, id: &ClientId) -> Option<Touched> {
+        let (_, _, name) = self.claims.get(id)?.first()?;
+        Some(Touched::Client(name.clone()))
+    }
+
+    /// Where policy bounds the clients of a namespace, the oldest ones are served.
+    fn settle_seats(&mut self, namespace: &str) -> BTreeSet<Touched> {
+        if self.policy.clients_per_namespace.is_none() {
+            return BTreeSet::new();
+        }
+        let names: Vec<ObjectName> = self.residents.get(namespace).into_iter().flatten().map(|(_, _, name)| name.clone()).collect();
+        let ids: Vec<ClientId> =
+            names.iter().filter_map(|name| Some(self.clients.get(name)?.parsed.as_ref().ok()?.client.id.clone())).collect();
+        ids.iter().for_each(|id| drop(self.settle_client_id(id)));
+        names.into_iter().map(Touched::Client).collect()
+    }
+
+    fn has_seat(&self, name: &ObjectName) -> bool {
+        let Some(limit) = self.policy.clients_per_namespace else { return true };
+        let mut seats = self.residents.get(&name.namespace).into_iter().flatten().take(limit);
+        seats.any(|(_, _, seated)| seated == name)
+    }
+
+    /// An audience that two claim belongs to neither.
+    fn settle_audience(&mut self, audience: &Audience) -> BTreeSet<Touched> {
+        let claimants = self.audiences.get(audience).cloned().unwrap_or_default();
+        let alone = claimants.len() == 1;
+        self.snapshot.audiences.remove(audience);
+        for name in &claimants {
+            self.snapshot.resources.remove(name);
+            if let Some(Ok(resource)) = self.resources.get(name).filter(|_| alone).map(|known| &known.parsed) {
+                self.snapshot.resources.insert(name.clone(), Arc::clone(resource));
+                self.snapshot.audiences.insert(audience.clone(), name.clone());
+            }
+        }
+        claimants.iter().flat_map(|name| self.touched_by_resource(name)).collect()
+    }
+
+    fn touched_by_resource(&self, name: &ObjectName) -> BTreeSet<Touched> {
+        let callers = self.callers.get(name).into_iter().flatten().cloned().map(Touched::Client);
+        callers.chain([Touched::Resource(name.clone())]).collect()
+    }
+
+    fn touched_by_namespace(&self, namespace: &str) -> BTreeSet<Touched> {
+        self.residents.get(namespace).into_iter().flatten().map(|(_, _, name)| Touched::Client(name.clone())).collect()
+    }
+}
+
+fn name_of(object: &impl ResourceExt) -> ObjectName {
+    ObjectName::new(object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn take<K: std::hash::Hash + Eq, V: Ord>(map: &mut HashMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    if let Some(set) = map.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            map.remove(key);
+        }
+    }
+}

@@ -3,8 +3,314 @@
 //! `feed` lists and watches one kind (the kube client's list and watch, not kube-runtime's `watcher`, which swallows bookmarks
 //! and hides the list's resourceVersion). `index` (pure) turns objects into the domain's values and settles who owns a client
 //! id or an audience. `snapshot` is the immutable result; requests hold one `Arc` of it from start to end.
+//!
+//! ```text
+//! feed ─ events ─► Registry: Index, behind a lock ─ at most 20 times a second ─► ArcSwap<Snapshot> ─► requests
+//!                            └ Touched ─► controller                        └ then: Seen ─► heartbeat
+//! ```
+//! What [`Seen`] says was reached is in the snapshot already: that is what the gate of a rotation rests on.
 
 pub mod feed;
 pub mod index;
 pub mod snapshot;
 pub mod table;
+
+use crate::{
+    api::{OAuthClient, ProtectedResource},
+    domain::names::ObjectName,
+    keys::{KeySet, secret::KeyFile},
+    replica::{Watched, contact::Moment},
+};
+use arc_swap::ArcSwap;
+use feed::{Event, Source};
+use index::{Index, Touched};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use snapshot::Snapshot;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// From one swap of the snapshot to the next.
+const SWAP_EVERY: Duration = Duration::from_millis(50);
+/// Events of one kind that wait to be handled.
+const WAITING: usize = 256;
+
+/// What the snapshot in use has reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The resourceVersion of each kind.
+    pub versions: BTreeMap<Watched, u64>,
+    /// When the last list of each kind began.
+    pub listed: BTreeMap<Watched, Moment>,
+    /// When each kind last agreed with the API server.
+    pub agreed: BTreeMap<Watched, Moment>,
+}
+
+impl Seen {
+    /// When the earliest of the last lists of every kind began; `None`: not every kind was listed yet.
+    #[must_use]
+    pub fn all_listed(&self) -> Option<Moment> {
+        let lists: Option<Vec<Moment>> = Watched::ALL.into_iter().map(|kind| self.listed.get(&kind).copied()).collect();
+        lists?.into_iter().min_by_key(|begun| begun.boot)
+    }
+}
+
+struct Known {
+    index: Index,
+    reached: Seen,
+    /// Whether the index changed since the last swap.
+    changed: bool,
+}
+
+/// The registry of one replica.
+pub struct Registry {
+    known: Mutex<Known>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    seen: watch::Sender<Seen>,
+    work: Notify,
+    touched: Mutex<Option<mpsc::UnboundedSender<Touched>>>,
+}
+
+/// A kind that the index holds.
+pub trait Indexed: Resource<DynamicType = ()> + DeserializeOwned + Send + 'static {
+    /// Which one.
+    const KIND: Watched;
+    /// Created or changed.
+    fn put(self, index: &mut Index) -> BTreeSet<Touched>;
+    /// Gone.
+    fn remove(name: &ObjectName, index: &mut Index) -> BTreeSet<Touched>;
+    /// All that are known.
+    fn known(index: &Index) -> Vec<ObjectName>;
+}
+
+impl Registry {
+    /// One that knows nothing.
+    #[must_use]
+    pub fn new(index: Index) -> Arc<Self> {
+        let known = Known { index, reached: Seen::default(), changed: false };
+        Arc::new(Self {
+            known: Mutex::new(known),
+            snapshot: Arc::default(),
+            seen: watch::Sender::new(Seen::default()),
+            work: Notify::new(),
+            touched: Mutex::default(),
+        })
+    }
+
+    /// What requests are answered from.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
+        Arc::clone(&self.snapshot)
+    }
+
+    /// What the snapshot in use has reached.
+    #[must_use]
+    pub fn seen(&self) -> watch::Receiver<Seen> {
+        self.seen.subscribe()
+    }
+
+    /// Looks something up in the index.
+    pub fn with_index<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        look(&self.lock().index)
+    }
+
+    /// From now on tells what is to be looked at again; the receiver before gets nothing more.
+    pub fn tell(&self) -> mpsc::UnboundedReceiver<Touched> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
+    /// Feeds the index from `source`, until `stop`.
+    pub async fn follow<K: Indexed>(self: Arc<Self>, source: Source<K>, wanted: watch::Receiver<Option<Moment>>, stop: CancellationToken) {
+        let (sink, mut events) = mpsc::channel(WAITING);
+        let feed = feed::run(source, sink, wanted, stop);
+        let handle = async {
+            while let Some(event) = events.recv().await {
+                self.handle(event);
+            }
+        };
+        tokio::join!(feed, handle);
+    }
+
+    /// Feeds the keys from the release's key Secret, until `stop`.
+    pub async fn follow_keys(self: Arc<Self>, source: Source<Secret>, wanted: watch::Receiver<Option<Moment>>, stop: CancellationToken) {
+        let (sink, mut events) = mpsc::channel(WAITING);
+        let feed = feed::run(source, sink, wanted, stop);
+        let handle = async {
+            while let Some(event) = events.recv().await {
+                self.handle_keys(event);
+            }
+        };
+        tokio::join!(feed, handle);
+    }
+
+    /// Swaps the snapshot for what the index has become, until `stop`.
+    pub async fn swap(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.work.notified() => self.swap_now(),
+                () = stop.cancelled() => return,
+            }
+            tokio::time::sleep(SWAP_EVERY).await;
+        }
+    }
+
+    fn swap_now(&self) {
+        let mut known = self.lock();
+        if std::mem::take(&mut known.changed) {
+            self.snapshot.store(Arc::new(known.index.snapshot()));
+        }
+        let reached = known.reached.clone();
+        drop(known);
+        self.seen.send_if_modified(|seen| std::mem::replace(seen, reached.clone()) != reached);
+    }
+
+    fn handle<K: Indexed>(&self, event: Event<K>) {
+        let mut known = self.lock();
+        let Known { index, reached, changed } = &mut *known;
+        reached.note(K::KIND, &event);
+        *changed |= !matches!(event, Event::Progress { .. } | Event::Agreed { .. } | Event::Unreadable { .. });
+        let touched = match event {
+            Event::Listed { objects, unreadable, .. } => {
+                let kept = objects.iter().map(name_of).chain(unreadable.into_iter().map(|object| object.name)).collect();
+                let gone: Vec<ObjectName> = K::known(index).into_iter().filter(|name| !BTreeSet::contains(&kept, name)).collect();
+                let removed: Vec<Touched> = gone.iter().flat_map(|name| K::remove(name, index)).collect();
+                objects.into_iter().flat_map(|object| object.put(index)).chain(removed).collect()
+            }
+            Event::Applied { object, .. } => object.put(index),
+            Event::Deleted { name, .. } => K::remove(&name, index),
+            Event::Unreadable { .. } | Event::Progress { .. } | Event::Agreed { .. } => BTreeSet::new(),
+        };
+        drop(known);
+        self.announce(touched);
+    }
+
+    /// A key Secret that is gone or cannot be read changes nothing: a replica goes on with the keys that it has, and the leader
+    /// says what is wrong.
+    fn handle_keys(&self, event: Event<Secret>) {
+        let mut known = self.lock();
+        known.reached.note(Watched::Keys, &event);
+        let secret = match event {
+            Event::Listed { objects, .. } => objects.into_iter().next(),
+            Event::Applied { object, .. } => Some(object),
+            _ => None,
+        };
+        let touched = match secret.and_then(|secret| read_keys(&secret)) {
+            Some(keys) => {
+                known.changed = true;
+                known.index.put_keys(Arc::new(keys))
+            }
+            None => BTreeSet::new(),
+        };
+        drop(known);
+        self.announce(touched);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announce(&self, touched: BTreeSet<Touched>) {
+        self.work.notify_one();
+        let sender = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = sender.as_ref() {
+            // Nobody leads any more: the next leader looks at everything.
+            touched.into_iter().for_each(|touched| drop(sender.send(touched)));
+        }
+    }
+}
+
+impl Seen {
+    fn note<K>(&mut self, kind: Watched, event: &Event<K>) {
+        match event {
+            Event::Listed { version, begun, .. } => {
+                self.versions.insert(kind, *version);
+                self.listed.insert(kind, *begun);
+            }
+            Event::Applied { version, .. }
+            | Event::Deleted { version, .. }
+            | Event::Unreadable { version, .. }
+            | Event::Progress { version } => {
+                self.versions.insert(kind, *version);
+            }
+            Event::Agreed { begun } => {
+                self.agreed.insert(kind, *begun);
+            }
+        }
+    }
+}
+
+fn read_keys(secret: &Secret) -> Option<KeySet> {
+    let data = secret.data.clone().unwrap_or_default();
+    match KeyFile::parse(&data) {
+        Ok(file) => {
+            for problem in &file.problems {
+                tracing::error!(entry = problem.entry, why = %problem.why, "an entry of the key Secret cannot be used");
+            }
+            Some(file.into_key_set())
+        }
+        Err(error) => {
+            tracing::error!(secret = secret.name_any(), %error, "the key Secret cannot be used; the keys known before stay in use");
+            None
+        }
+    }
+}
+
+fn name_of(object: &impl ResourceExt) -> ObjectName {
+    ObjectName::new(object.namespace().unwrap_or_default(), object.name_any())
+}
+
+impl Indexed for OAuthClient {
+    const KIND: Watched = Watched::OAuthClients;
+
+    fn put(self, index: &mut Index) -> BTreeSet<Touched> {
+        index.put_client(self)
+    }
+
+    fn remove(name: &ObjectName, index: &mut Index) -> BTreeSet<Touched> {
+        index.remove_client(name)
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        index.client_names().cloned().collect()
+    }
+}
+
+impl Indexed for ProtectedResource {
+    const KIND: Watched = Watched::ProtectedResources;
+
+    fn put(self, index: &mut Index) -> BTreeSet<Touched> {
+        index.put_resource(self)
+    }
+
+    fn remove(name: &ObjectName, index: &mut Index) -> BTreeSet<Touched> {
+        index.remove_resource(name)
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        index.resource_names().cloned().collect()
+    }
+}
+
+impl Indexed for Namespace {
+    const KIND: Watched = Watched::Namespaces;
+
+    fn put(self, index: &mut Index) -> BTreeSet<Touched> {
+        index.put_namespace(&self)
+    }
+
+    fn remove(name: &ObjectName, index: &mut Index) -> BTreeSet<Touched> {
+        index.remove_namespace(&name.name)
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        index.namespace_names().map(|name| ObjectName::new("", name)).collect()
+    }
+}

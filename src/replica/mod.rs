@@ -9,6 +9,8 @@ pub mod announcement;
 pub mod contact;
 pub mod gate;
 pub mod heartbeat;
+pub mod peers;
+pub mod readiness;
 pub mod silence;
 
 /// The kinds that a replica watches; resourceVersions are compared within one kind alone (KEP-5504).

@@ -4,7 +4,6 @@ use arc_swap::ArcSwapOption;
 use rustls::{
     CipherSuite, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
@@ -21,18 +20,9 @@ pub enum TlsMode {
     Tls(TlsAcceptor),
 }
 
-/// Why a certificate cannot be served, or TLS not be offered. The one that was installed before stays.
+/// TLS cannot be offered.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// No PEM certificate, or one that cannot be read.
-    #[error("tls.crt holds no readable PEM certificate: put the serving certificate there, then its intermediates")]
-    Certificate,
-    /// No PEM private key, or one that cannot be read.
-    #[error("tls.key holds no readable PEM private key (PKCS#8, SEC1 or PKCS#1)")]
-    Key,
-    /// They do not belong together, or are of a kind that is not supported.
-    #[error("the certificate in tls.crt and the key in tls.key do not fit together: {0}")]
-    Pair(rustls::Error),
     /// The library refuses its own parameters.
     #[error("TLS cannot be set up: {0}")]
     Setup(rustls::Error),
@@ -45,19 +35,9 @@ pub struct ServingCertificate {
 }
 
 impl ServingCertificate {
-    /// Takes the next handshakes over to this certificate chain and key, both PEM.
-    ///
-    /// # Errors
-    /// Where they cannot be served.
-    pub fn install(&self, chain: &[u8], key: &[u8]) -> Result<(), TlsError> {
-        let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>().map_err(|_| TlsError::Certificate)?;
-        if chain.is_empty() {
-            return Err(TlsError::Certificate);
-        }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Key)?;
-        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(TlsError::Pair)?;
-        self.current.store(Some(Arc::new(certified)));
-        Ok(())
+    /// Takes the next handshakes over to this one.
+    pub fn install(&self, certified: Arc<CertifiedKey>) {
+        self.current.store(Some(certified));
     }
 }
 

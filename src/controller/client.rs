@@ -1,0 +1,391 @@
+//! One `OAuthClient`: from what its spec asks for to a Secret whose value every replica accepts, and a status that says so.
+
+use super::{
+    Controller, Fault, apply,
+    build::{self, Endpoints, Manifest, Published, Shape, stored_value},
+    findings::{self, Grants},
+    observe::{self, Holder, Seen},
+    pending::Held,
+    queue::Outcome,
+    verdict::{self, Facts, Verdict},
+};
+use crate::{
+    ambient,
+    api::{self, OAuthClient, Reason},
+    domain::{
+        client::Client,
+        credential::{Credential, CredentialId, CredentialState, SecretValue},
+        names::ObjectName,
+        resource::Algorithm,
+        rotation::{self, Cause, Object, Plan, Register, Rules, Slots, Step, Stored},
+    },
+    keys::KeySet,
+    replica::{Watched, gate::Passage},
+};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use std::{sync::Arc, time::Duration};
+
+/// Most steps of one look; a rotation has four. Whoever needs more is being written to by somebody else all the time.
+const MOST_STEPS: usize = 24;
+/// How soon a blocked gate, or a Secret that the garbage collector is about to take, is looked at again.
+const SOON: Duration = Duration::from_millis(250);
+/// How soon a conflict is looked at again that no watch of ours shows the end of.
+const CONFLICT: Duration = Duration::from_secs(15);
+
+/// A client that is worked on, and all that decides what becomes of it.
+struct Work<'a> {
+    controller: &'a Controller,
+    client: Client,
+    shape: Shape,
+    endpoints: Endpoints,
+    keys: Arc<KeySet>,
+    /// Those of a client without `spec.rotation`: the schema has no such part yet.
+    rules: Rules,
+}
+
+/// How far the steps went.
+enum Progress {
+    /// Nothing is left to do until then.
+    Settled(Box<Seen>, Vec<Credential>, Option<Timestamp>),
+    /// Waiting for something that is not an object of ours, in words.
+    Waiting(Box<Seen>, String),
+    /// Stopped, for a reason that a user has to remove.
+    Refused(Box<Seen>, Verdict),
+    /// The client is gone.
+    Gone,
+}
+
+/// What one look at both objects says.
+enum Look {
+    Plan(Slots, Plan),
+    Refused(Verdict),
+}
+
+impl Controller {
+    /// Looks at one client.
+    pub(super) async fn reconcile_client(&self, name: &ObjectName) -> Result<Outcome, Fault> {
+        let known = self.registry.with_index(|index| index.client(name).zip(index.client_standing(name)));
+        let Some((object, standing)) = known else {
+            self.pending.forget(name);
+            return Ok(Outcome::Settled);
+        };
+        if !self.is_ours_to_write(&object) {
+            return Ok(Outcome::Settled);
+        }
+        match (standing, self.keys()) {
+            (Ok(registered), Some(keys)) => {
+                let (client, shape) = (registered.client.clone(), Shape::of(&object));
+                let endpoints = self.endpoints();
+                Work { controller: self, client, shape, endpoints, keys, rules: Rules::default() }.run(&object).await
+            }
+            (Ok(_), None) => Ok(Outcome::Again(SOON)),
+            (Err(refusal), _) => {
+                let verdict = Verdict::refused(refusal.reason, refusal.message);
+                self.write_verdict(&object, &verdict, Facts::default()).await?;
+                Ok(Outcome::Settled)
+            }
+        }
+    }
+
+    /// Not being deleted, and not worked on by another installation.
+    fn is_ours_to_write(&self, object: &OAuthClient) -> bool {
+        let controller = object.status.as_ref().and_then(|status| status.controller.as_deref());
+        let namespace = object.namespace().unwrap_or_default();
+        object.metadata.deletion_timestamp.is_none()
+            && controller.is_none_or(|controller| controller == self.installation.controller())
+            && !self.registry.with_index(|index| index.is_terminating(&namespace))
+    }
+
+    /// Writes the status where it differs, and the event that goes with a new reason.
+    async fn write_verdict(&self, object: &OAuthClient, verdict: &Verdict, facts: Facts<'_>) -> Result<OAuthClient, Fault> {
+        let name = ObjectName::new(object.namespace().unwrap_or_default(), object.name_any());
+        let status = verdict::status(object, verdict, facts, &self.installation.controller(), ambient::now());
+        let Some(patch) = verdict::status_patch(object, &object.status, &status) else { return Ok(object.clone()) };
+        let written: OAuthClient = apply::patch_status(&self.kube, &name, &patch).await?;
+        if verdict::ready_reason(object) != Some(verdict.ready.reason.as_str()) {
+            self.events.warned(object, &verdict.ready);
+        }
+        Ok(written)
+    }
+}
+
+impl Work<'_> {
+    async fn run(&self, cached: &OAuthClient) -> Result<Outcome, Fault> {
+        let ended = match self.settled_in_caches(cached) {
+            Some(settled) => Ok(settled),
+            None => self.advance().await,
+        };
+        match ended {
+            Ok(Progress::Settled(seen, credentials, wake_at)) => self.settle(*seen, &credentials, wake_at).await,
+            Ok(Progress::Waiting(seen, why)) => {
+                self.report(&seen, &findings::pending(&self.findings(), why), None).await?;
+                Ok(Outcome::Again(SOON))
+            }
+            Ok(Progress::Refused(seen, verdict)) => {
+                self.report(&seen, &verdict, None).await?;
+                Ok(Outcome::Again(CONFLICT))
+            }
+            Ok(Progress::Gone) => Ok(Outcome::Settled),
+            Err(fault) => {
+                self.report_fault(cached, &fault).await;
+                Err(fault)
+            }
+        }
+    }
+
+    /// A plan on the caches that says that nothing is to be written costs no call.
+    fn settled_in_caches(&self, cached: &OAuthClient) -> Option<Progress> {
+        let secret = self.controller.secrets.get(&ObjectName::new(&self.client.object.namespace, &self.shape.name))?;
+        let seen = Seen { object: cached.clone(), secret: Some((*secret).clone()) };
+        let Look::Plan(slots, Plan { step: None, wake_at }) = self.look(&seen, false) else { return None };
+        let credentials = known(&slots.register);
+        self.tidied(&seen, &credentials).is_none().then(|| Progress::Settled(Box::new(seen), credentials, wake_at))
+    }
+
+    /// Read, plan, make one step, again: until nothing is left to do or something has to be waited for.
+    async fn advance(&self) -> Result<Progress, Fault> {
+        let mut first = Object::Status;
+        let mut gate_passed = false;
+        for _ in 0..MOST_STEPS {
+            let Some(seen) = self.live(first).await? else { return Ok(Progress::Gone) };
+            let (slots, plan) = match self.look(&seen, gate_passed) {
+                Look::Plan(slots, plan) => (slots, plan),
+                Look::Refused(verdict) => return Ok(Progress::Refused(Box::new(seen), verdict)),
+            };
+            let Some(step) = plan.step else {
+                return Ok(Progress::Settled(Box::new(seen), known(&slots.register), plan.wake_at));
+            };
+            if let Some(object) = step.writes().filter(|object| *object != first) {
+                first = object;
+                continue;
+            }
+            if let Step::Gate(_) = step {
+                match self.gate(&seen).await? {
+                    Passage::Passed => gate_passed = true,
+                    Passage::Blocked { replicas } => return Ok(Progress::Waiting(Box::new(seen), findings::blocked(&replicas))),
+                }
+                continue;
+            }
+            match self.take(&step, &seen, &slots).await {
+                Err(fault) if fault.is_contended() && seen.secret.is_some() && seen.holder() == Holder::Nobody => {
+                    return Ok(Progress::Waiting(Box::new(seen), "waiting for the garbage collector to take the former Secret".to_owned()));
+                }
+                Err(fault) if !fault.is_contended() => return Err(fault),
+                _ => {}
+            }
+        }
+        Err(Fault::Contended { kind: "status", object: self.client.object.clone() })
+    }
+
+    async fn live(&self, first: Object) -> Result<Option<Seen>, Fault> {
+        observe::live(&self.controller.kube, &self.client.object, &self.client.uid, &self.shape.name, first).await
+    }
+
+    fn look(&self, seen: &Seen, gate_passed: bool) -> Look {
+        if let Holder::Foreign(why) = seen.holder() {
+            return Look::Refused(findings::secret_conflict(&self.shape.name, &self.client.object.name, &why));
+        }
+        let register = match seen.register(&self.keys.digest) {
+            Ok(register) => register,
+            Err(unreadable) => return Look::Refused(Verdict::refused(Reason::StatusUnreadable, unreadable.to_string())),
+        };
+        let credentials = known(&register);
+        let is_pending = |id: &CredentialId| credentials.iter().any(|known| known.id == *id && known.state == CredentialState::Pending);
+        let held = self.held().map(|held| held.id).filter(is_pending);
+        let stored = seen.stored(&self.shape, &credentials, &self.keys.digest);
+        let slots = Slots { register, stored, held, gate_passed, ordered: false, uses_reported_until: None };
+        let plan = rotation::plan(&slots, &self.rules, ambient::now());
+        Look::Plan(slots, plan)
+    }
+
+    fn held(&self) -> Option<Held> {
+        self.controller.pending.of(&self.client.object, &self.client.uid)
+    }
+
+    /// Whether every replica that may be serving has seen the status that was just read: the Pending one is in it.
+    async fn gate(&self, seen: &Seen) -> Result<Passage, Fault> {
+        let version = apply::version(&seen.object).unwrap_or(u64::MAX);
+        let passage = self.controller.gate.pass(Watched::OAuthClients, version).await;
+        passage.map_err(|error| Fault::Read { kind: "replica Leases", object: self.client.object.clone(), why: error.to_string() })
+    }
+
+    async fn take(&self, step: &Step, seen: &Seen, slots: &Slots) -> Result<(), Fault> {
+        let now = ambient::now();
+        let credentials = known(&slots.register);
+        match step {
+            Step::Register { cause, evicted } => self.register(seen, &credentials, (*cause, evicted.as_ref()), now).await,
+            Step::Adopt => self.adopt(seen, now).await,
+            Step::Publish(id) => self.publish(seen, &credentials, id).await,
+            Step::Fence => self.fence(seen, &credentials).await,
+            Step::Promote(id) => self.promote(seen, &credentials, id, now).await,
+            Step::Retire(id) => self.write(seen, rotation::retired(&credentials, id)).await,
+            Step::Revoke => self.write(seen, rotation::revoked(&credentials, &self.rules)).await,
+            Step::Gate(_) => Ok(()),
+        }
+    }
+
+    async fn register(
+        &self,
+        seen: &Seen,
+        credentials: &[Credential],
+        why: (Cause, Option<&CredentialId>),
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let fresh = self.draw(rotation::created_at(credentials, &self.rules, now));
+        let next = rotation::registered(credentials, fresh, why.1, &self.rules, now);
+        self.report(seen, &findings::pending(&self.findings(), findings::registered()), Some(next)).await?;
+        self.controller.events.registered(&seen.object, why.0, why.1.is_some());
+        Ok(())
+    }
+
+    /// The value in the Secret was ours before status forgot it, or before the digest key was lost.
+    async fn adopt(&self, seen: &Seen, now: Timestamp) -> Result<(), Fault> {
+        let Some(value) = seen.secret.as_ref().and_then(|secret| stored_value(secret, &self.shape)) else { return Ok(()) };
+        let (id, _) = ambient::draw_credential();
+        let found = self.credential(&id, &value, rotation::created_at(&[], &self.rules, now));
+        let next = rotation::adopted(found, self.draw(now));
+        self.report(seen, &findings::pending(&self.findings(), findings::registered()), Some(next)).await
+    }
+
+    /// A new credential; its value is held before the register write, whose reply may be lost.
+    fn draw(&self, created_at: Timestamp) -> Credential {
+        let (id, value) = ambient::draw_credential();
+        let fresh = self.credential(&id, &value, created_at);
+        self.controller.pending.hold(&self.client.object, Held { uid: self.client.uid.clone(), id, value });
+        fresh
+    }
+
+    async fn write(&self, seen: &Seen, credentials: Vec<Credential>) -> Result<(), Fault> {
+        self.report(seen, &self.verdict(&credentials), Some(credentials)).await
+    }
+
+    fn credential(&self, id: &CredentialId, value: &SecretValue, created_at: Timestamp) -> Credential {
+        let digest = self.keys.digest.digest(&self.client.uid, id, value);
+        let state = CredentialState::Pending;
+        Credential { id: id.clone(), digest, state, created_at, retire_after: None, accepted_until: None, last_used_at: None }
+    }
+
+    async fn publish(&self, seen: &Seen, credentials: &[Credential], id: &CredentialId) -> Result<(), Fault> {
+        let Some(held) = self.held().filter(|held| held.id == *id) else { return Ok(()) };
+        let fence = rotation::fence(credentials);
+        let published = Published { id, value: &held.value, fence: &fence };
+        let (kube, object) = (&self.controller.kube, &self.client.object);
+        match &seen.secret {
+            Some(found) if seen.holder() == Holder::Us => {
+                if let Some(patch) = self.manifest().patch(found, published) {
+                    self.patch_secret(&self.shape.name, &patch).await?;
+                    self.controller.events.reissued(&seen.object, &self.shape.name);
+                }
+            }
+            _ => {
+                apply::create(kube, "Secret", object, &self.manifest().created(published)).await?;
+                self.controller.events.created(&seen.object, &self.shape.name);
+            }
+        }
+        Ok(())
+    }
+
+    async fn fence(&self, seen: &Seen, credentials: &[Credential]) -> Result<(), Fault> {
+        let Some(found) = &seen.secret else { return Ok(()) };
+        self.patch_secret(&self.shape.name, &build::fence_patch(found, &rotation::fence(credentials))).await
+    }
+
+    async fn patch_secret(&self, name: &str, patch: &serde_json::Value) -> Result<(), Fault> {
+        apply::patch::<Secret>(&self.controller.kube, "Secret", &self.client.object, name, patch).await.map(drop)
+    }
+
+    async fn promote(&self, seen: &Seen, credentials: &[Credential], id: &CredentialId, now: Timestamp) -> Result<(), Fault> {
+        self.write(seen, rotation::promoted(credentials, id, &self.rules, now)).await?;
+        self.controller.pending.forget(&self.client.object);
+        Ok(())
+    }
+
+    /// Nothing is left of the rotation: tidy the Secret's other keys, labels and owner, and say how things are.
+    async fn settle(&self, seen: Seen, credentials: &[Credential], wake_at: Option<Timestamp>) -> Result<Outcome, Fault> {
+        if let Some(patch) = self.tidied(&seen, credentials) {
+            self.patch_secret(&self.shape.name, &patch).await?;
+        }
+        self.withdraw_from_former_secrets(credentials).await?;
+        self.report(&seen, &self.verdict(credentials), None).await?;
+        let until = [wake_at, self.controller.registry.with_index(|index| index.granted_until(&self.client, ambient::now()))]
+            .into_iter()
+            .flatten()
+            .min();
+        Ok(match until {
+            Some(at) => Outcome::Again(Duration::try_from(at.duration_since(ambient::now())).unwrap_or_default()),
+            None => Outcome::Settled,
+        })
+    }
+
+    /// The patch that brings everything but the value up to date, if something differs.
+    fn tidied(&self, seen: &Seen, credentials: &[Credential]) -> Option<serde_json::Value> {
+        let found = seen.secret.as_ref()?;
+        let Stored::Present { holds: Some(id), fence, .. } = seen.stored(&self.shape, credentials, &self.keys.digest) else { return None };
+        let value = stored_value(found, &self.shape)?;
+        // A fence only grows with the writes that need one: by itself it is no reason for a write.
+        self.manifest().patch(found, Published { id: &id, value: &value, fence: &fence })
+    }
+
+    /// After a change of `spec.secret.name`: once the credential in the former Secret is retired, our keys go from there.
+    async fn withdraw_from_former_secrets(&self, credentials: &[Credential]) -> Result<(), Fault> {
+        for former in self.controller.secrets.made_for(&self.client.object) {
+            let name = former.name_any();
+            let id = former.annotations().get(api::ANNOTATION_CREDENTIAL).and_then(|text| CredentialId::parse(text));
+            let is_accepted = id.is_some_and(|id| credentials.iter().any(|known| known.id == id));
+            if name == self.shape.name || is_accepted {
+                continue;
+            }
+            self.patch_secret(&name, &build::withdrawal_patch(&former, &self.client.uid)).await?;
+        }
+        Ok(())
+    }
+
+    fn manifest(&self) -> Manifest<'_> {
+        Manifest { client: &self.client, shape: &self.shape, endpoints: &self.endpoints }
+    }
+
+    fn findings(&self) -> Grants {
+        let (missing, algorithms) =
+            self.controller.registry.with_index(|index| (index.missing(&self.client, ambient::now()), index.algorithms_of(&self.client)));
+        let lines: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        Grants {
+            missing: (!lines.is_empty()).then(|| lines.join("; ")),
+            unsigned: algorithms.into_iter().find(|algorithm| !self.keys.active.contains_key(algorithm)).map(Algorithm::as_str),
+        }
+    }
+
+    fn verdict(&self, credentials: &[Credential]) -> Verdict {
+        findings::verdict(&self.findings(), credentials, self.client.disabled, &self.shape.name)
+    }
+
+    async fn report(&self, seen: &Seen, verdict: &Verdict, credentials: Option<Vec<Credential>>) -> Result<(), Fault> {
+        let conflict = verdict.ready.reason == Reason::SecretConflict;
+        let facts = Facts {
+            client_id: Some(&self.client.id),
+            secret: (!conflict).then_some(self.shape.name.as_str()),
+            credentials: credentials.map(|credentials| api::register::stored(&credentials)),
+        };
+        self.controller.write_verdict(&seen.object, verdict, facts).await.map(drop)
+    }
+
+    /// Ready is never True after a failed write. Best effort: the next look says it again.
+    async fn report_fault(&self, cached: &OAuthClient, fault: &Fault) {
+        if fault.is_contended() {
+            return;
+        }
+        let seen = Seen { object: cached.clone(), secret: None };
+        let verdict = findings::pending(&self.findings(), fault.to_string());
+        if let Err(also) = self.report(&seen, &verdict, None).await {
+            tracing::debug!(client = %self.client.object, error = %also, "status not written either");
+        }
+    }
+}
+
+fn known(register: &Register) -> Vec<Credential> {
+    match register {
+        Register::Never => Vec::new(),
+        Register::Known(credentials) => credentials.clone(),
+    }
+}

@@ -1,0 +1,79 @@
+//! Events for people. Never waited for, and dropped where the API server cannot keep up: no decision rests on one.
+
+use super::verdict::Finding;
+use crate::{
+    api::{OAuthClient, Reason},
+    domain::rotation::Cause,
+    installation::Installation,
+};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client, Resource,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use tokio::sync::mpsc;
+
+/// Most events that wait to be sent.
+const WAITING: usize = 256;
+/// Most bytes of a note: the API's limit is 1 kB.
+const NOTE: usize = 1_000;
+
+/// Sends events in the background.
+pub(crate) struct Events(mpsc::Sender<(Event, ObjectReference)>);
+
+impl Events {
+    /// Starts the sender; it ends with the last handle.
+    pub(crate) fn start(kube: Client, installation: &Installation, pod: &str) -> Self {
+        let reporter = Reporter { controller: format!("keywright.dev/{}", installation.name), instance: Some(pod.to_owned()) };
+        let recorder = Recorder::new(kube, reporter);
+        let (sender, mut waiting) = mpsc::channel::<(Event, ObjectReference)>(WAITING);
+        tokio::spawn(async move {
+            while let Some((event, object)) = waiting.recv().await {
+                if let Err(error) = recorder.publish(&event, &object).await {
+                    tracing::debug!(reason = event.reason, %error, "event not written");
+                }
+            }
+        });
+        Self(sender)
+    }
+
+    pub(crate) fn registered(&self, client: &OAuthClient, cause: Cause, evicts: bool) {
+        let (reason, note) = match cause {
+            Cause::First => ("Registered", "registered the first credential"),
+            Cause::SecretMissing => ("RotationStarted", "the Secret is gone: registered a new credential"),
+            Cause::ValueUnknown => ("RotationStarted", "the Secret holds a value that is not registered: registered a new credential"),
+            Cause::PendingLost => ("RotationStarted", "an earlier rotation was cut off: registered a new credential"),
+            Cause::Ordered => ("RotationStarted", "registered a new credential, as ordered"),
+            Cause::Due => ("RotationStarted", "registered a new credential, as scheduled"),
+        };
+        self.say(client, EventType::Normal, reason, note);
+        if evicts {
+            let note = "too many credentials at a time: the earlier one that is missed least is no longer accepted";
+            self.say(client, EventType::Warning, "PreviousSecretStillInUse", note);
+        }
+    }
+
+    pub(crate) fn created(&self, client: &OAuthClient, secret: &str) {
+        self.say(client, EventType::Normal, "SecretCreated", &format!("created the Secret {secret}"));
+    }
+
+    pub(crate) fn reissued(&self, client: &OAuthClient, secret: &str) {
+        self.say(client, EventType::Normal, "SecretReissued", &format!("wrote a new credential into the Secret {secret}"));
+    }
+
+    /// Where a new reason of Ready is worth a warning.
+    pub(crate) fn warned(&self, client: &OAuthClient, ready: &Finding) {
+        use Reason::{AccessDenied, ClientIdConflict, InvalidSpec, PolicyViolation, SecretConflict, StatusUnreadable};
+        if matches!(ready.reason, AccessDenied | ClientIdConflict | InvalidSpec | PolicyViolation | SecretConflict | StatusUnreadable) {
+            self.say(client, EventType::Warning, ready.reason.as_str(), &ready.message);
+        }
+    }
+
+    fn say(&self, client: &OAuthClient, type_: EventType, reason: &str, note: &str) {
+        let end = note.floor_char_boundary(NOTE);
+        let note = note.get(..end).map(str::to_owned);
+        let event = Event { type_, reason: reason.to_owned(), note, action: "Reconcile".to_owned(), secondary: None };
+        // A full queue drops the event.
+        let _ = self.0.try_send((event, client.object_ref(&())));
+    }
+}

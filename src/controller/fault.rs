@@ -1,0 +1,53 @@
+//! What the world did to us. A user's fault is no [`Fault`]: it is a condition and waits for a change.
+
+use crate::domain::names::ObjectName;
+
+/// A read or write that failed, or something that is not there yet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// A read.
+    #[error("reading the {kind} of {object}: {why}")]
+    Read { kind: &'static str, object: ObjectName, why: String },
+    /// A write.
+    #[error("writing the {kind} of {object}: {why}")]
+    Write { kind: &'static str, object: ObjectName, why: String },
+    /// Somebody else wrote first: read again.
+    #[error("the {kind} of {object} was changed by somebody else meanwhile")]
+    Contended { kind: &'static str, object: ObjectName },
+}
+
+impl Fault {
+    pub(crate) fn reading(kind: &'static str, object: &ObjectName, error: kube::Error) -> Self {
+        Self::Read { kind, object: object.clone(), why: words(&error) }
+    }
+
+    /// 409: the resourceVersion is stale or the object exists; 404: it is gone; 422 with a uid: it is another one.
+    pub(crate) fn writing(kind: &'static str, object: &ObjectName, error: kube::Error) -> Self {
+        let object = object.clone();
+        match &error {
+            kube::Error::Api(status) if matches!(status.code, 404 | 409) || is_other_uid(status) => Self::Contended { kind, object },
+            // What the API server says of an invalid object may repeat a part of it.
+            kube::Error::Api(status) if kind == "Secret" && matches!(status.code, 400 | 422) => {
+                Self::Write { kind, object, why: format!("refused as {} ({})", status.reason, status.code) }
+            }
+            _ => Self::Write { kind, object, why: words(&error) },
+        }
+    }
+
+    /// Whether reading again at once is the answer.
+    pub(crate) fn is_contended(&self) -> bool {
+        matches!(self, Self::Contended { .. })
+    }
+}
+
+fn is_other_uid(status: &kube::core::Status) -> bool {
+    status.code == 422 && status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.field == "metadata.uid")
+}
+
+/// The message of the API server, or the transport's.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => other.to_string(),
+    }
+}

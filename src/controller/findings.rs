@@ -1,0 +1,76 @@
+//! What is said of a client, in words; pure.
+
+use super::verdict::{Finding, Verdict};
+use crate::{
+    api::Reason,
+    domain::credential::{Credential, CredentialState},
+};
+
+/// What the owners of the APIs grant a client now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Grants {
+    /// What is missing, with the lines that its owner would have to add.
+    pub(crate) missing: Option<String>,
+    /// The signing algorithm of which there is no key.
+    pub(crate) unsigned: Option<&'static str>,
+}
+
+impl Grants {
+    fn authorized(&self) -> Finding {
+        match &self.missing {
+            Some(lines) => Finding::no(Reason::AccessDenied, lines),
+            None => Finding::yes(Reason::Granted, "every entry of spec.access is granted"),
+        }
+    }
+}
+
+/// The verdict on a client whose Secret is settled.
+pub(crate) fn verdict(grants: &Grants, credentials: &[Credential], disabled: bool, secret: &str) -> Verdict {
+    let synced = Finding::yes(Reason::Issued, format!("the Secret {secret} holds the current credential"));
+    let overlapping = credentials.iter().filter(|known| known.state == CredentialState::Previous).count();
+    let ready = if disabled {
+        Finding::no(Reason::Disabled, "spec.disabled is true: the client gets no token")
+    } else if let Some(algorithm) = grants.unsigned {
+        Finding::no(Reason::SigningKeyUnavailable, format!("no {algorithm} signing key is active yet: the leader makes it"))
+    } else if let Some(lines) = &grants.missing {
+        Finding::no(Reason::AccessDenied, lines)
+    } else if overlapping > 0 {
+        let message = format!("the Secret {secret} holds the current credential; {overlapping} earlier still accepted");
+        Finding::yes(Reason::Overlapping, message)
+    } else {
+        Finding::yes(Reason::Issued, format!("the Secret {secret} holds the current credential"))
+    };
+    Verdict { ready, authorized: Some(grants.authorized()), synced: Some(synced) }
+}
+
+/// The verdict on a client that work is under way for.
+pub(crate) fn pending(grants: &Grants, why: impl Into<String>) -> Verdict {
+    let why = why.into();
+    Verdict {
+        ready: Finding::no(Reason::Pending, why.clone()),
+        authorized: Some(grants.authorized()),
+        synced: Some(Finding::no(Reason::Pending, why)),
+    }
+}
+
+/// After the register write.
+pub(crate) fn registered() -> &'static str {
+    "a credential is registered; it is published once every replica accepts it"
+}
+
+/// A gate that does not open names who keeps it shut.
+pub(crate) fn blocked(replicas: &[String]) -> String {
+    format!("waiting until these replicas have seen the new credential: {}", replicas.join(", "))
+}
+
+/// A Secret of the wanted name is somebody else's.
+pub(crate) fn secret_conflict(secret: &str, client: &str, why: &str) -> Verdict {
+    let message = format!(
+        "the Secret {secret} {why}, so it is left alone: delete or rename it, or set spec.secret.name of the OAuthClient {client} to a name that is free"
+    );
+    Verdict {
+        ready: Finding::no(Reason::SecretConflict, message.clone()),
+        authorized: None,
+        synced: Some(Finding::no(Reason::SecretConflict, message)),
+    }
+}

@@ -1,0 +1,105 @@
+//! What is read of one client, and in which order: the object that the step writes first, the other one live after it. What a
+//! client may have is never read here: it is computed from the grants.
+
+use super::{
+    Fault,
+    build::{Shape, stored_fence, stored_value},
+};
+use crate::{
+    api::{self, OAuthClient, register::RegisterError},
+    domain::{
+        credential::{Credential, CredentialId, SecretValue},
+        names::ObjectName,
+        rotation::{Object, Register, Stored},
+    },
+    keys::DigestKey,
+};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt};
+
+/// One client as it was read.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) object: OAuthClient,
+    /// The Secret of the name that the spec asks for, whosever it is.
+    pub(crate) secret: Option<Secret>,
+}
+
+/// Whose the Secret of a client's name is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// There is none, or one of ours that belongs to another UID and is about to be collected.
+    Nobody,
+    /// Ours.
+    Us,
+    /// Somebody else's, in words.
+    Foreign(String),
+}
+
+/// Reads both objects from the API server, not from a cache. `None`: the client is gone, or is another one.
+pub(crate) async fn live(kube: &Client, name: &ObjectName, uid: &str, secret: &str, first: Object) -> Result<Option<Seen>, Fault> {
+    let clients: Api<OAuthClient> = Api::namespaced(kube.clone(), &name.namespace);
+    let secrets: Api<Secret> = Api::namespaced(kube.clone(), &name.namespace);
+    let read_client = || async { clients.get_opt(&name.name).await.map_err(|error| Fault::reading("OAuthClient", name, error)) };
+    let read_secret = || async { secrets.get_opt(secret).await.map_err(|error| Fault::reading("Secret", name, error)) };
+    let (object, secret) = match first {
+        Object::Status => {
+            let object = read_client().await?;
+            (object, read_secret().await?)
+        }
+        Object::Secret => {
+            let secret = read_secret().await?;
+            (read_client().await?, secret)
+        }
+    };
+    let same = object.filter(|object| object.uid().as_deref() == Some(uid) && object.metadata.deletion_timestamp.is_none());
+    Ok(same.map(|object| Seen { object, secret }))
+}
+
+impl Seen {
+    /// What status says is registered.
+    pub(crate) fn register(&self, key: &DigestKey) -> Result<Register, RegisterError> {
+        api::register::register(self.object.status.as_ref(), key.name())
+    }
+
+    /// Whose the Secret is: ours is what carries both labels with our names, has type Opaque, and no other owner.
+    pub(crate) fn holder(&self) -> Holder {
+        let Some(secret) = &self.secret else { return Holder::Nobody };
+        let name = self.object.name_any();
+        let label = |key: &str| secret.labels().get(key).map(String::as_str);
+        if label(api::LABEL_MANAGED_BY) != Some(api::MANAGED_BY) || label(api::LABEL_CLIENT) != Some(name.as_str()) {
+            return Holder::Foreign("was not made for this OAuthClient".to_owned());
+        }
+        if secret.type_.as_deref() != Some("Opaque") {
+            return Holder::Foreign(format!("has the type {}, not Opaque", secret.type_.as_deref().unwrap_or_default()));
+        }
+        let uid = self.object.uid().unwrap_or_default();
+        let stranger = secret.owner_references().iter().find(|owner| owner.controller == Some(true) && owner.uid != uid);
+        match stranger {
+            Some(owner) if owner.kind == "OAuthClient" => Holder::Nobody,
+            Some(owner) => Holder::Foreign(format!("belongs to the {} {}", owner.kind, owner.name)),
+            None => Holder::Us,
+        }
+    }
+
+    /// What the Secret holds, where it is ours or nobody's.
+    pub(crate) fn stored(&self, shape: &Shape, credentials: &[Credential], key: &DigestKey) -> Stored {
+        match (&self.secret, self.holder()) {
+            (Some(secret), Holder::Us) => {
+                let value = stored_value(secret, shape);
+                Stored::Present {
+                    holds: value.as_ref().and_then(|value| self.holds(value, credentials, key)),
+                    our_form: value.as_ref().is_some_and(SecretValue::has_our_form),
+                    fence: stored_fence(secret),
+                }
+            }
+            _ => Stored::Missing,
+        }
+    }
+
+    fn holds(&self, value: &SecretValue, credentials: &[Credential], key: &DigestKey) -> Option<CredentialId> {
+        let uid = self.object.uid()?;
+        let matches = |known: &&Credential| key.matches(&known.digest, &uid, &known.id, value.expose().as_bytes());
+        credentials.iter().find(matches).map(|known| known.id.clone())
+    }
+}

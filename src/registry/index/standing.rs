@@ -1,0 +1,146 @@
+//! What the controller asks the index: how one object stands, and what a client is not granted.
+
+use super::Index;
+use crate::{
+    api::{OAuthClient, ProtectedResource, Reason},
+    domain::{
+        client::{Client, RegisteredClient},
+        grants::{self, Caller},
+        names::ObjectName,
+        resource::{Algorithm, Resource},
+    },
+    keys::KeySet,
+    policy::Refusal,
+};
+use jiff::Timestamp;
+use std::{collections::BTreeSet, sync::Arc};
+
+impl Index {
+    /// The `OAuthClient` of that name, of this installation.
+    #[must_use]
+    pub fn client(&self, name: &ObjectName) -> Option<Arc<OAuthClient>> {
+        self.clients.get(name).map(|known| Arc::clone(&known.object))
+    }
+
+    /// The `ProtectedResource` of that name, of this installation.
+    #[must_use]
+    pub fn resource(&self, name: &ObjectName) -> Option<Arc<ProtectedResource>> {
+        self.resources.get(name).map(|known| Arc::clone(&known.object))
+    }
+
+    /// Whether the namespace is being deleted.
+    #[must_use]
+    pub fn is_terminating(&self, namespace: &str) -> bool {
+        self.terminating.contains(namespace)
+    }
+
+    /// The names of this installation's clients.
+    pub fn client_names(&self) -> impl Iterator<Item = &ObjectName> {
+        self.clients.keys()
+    }
+
+    /// The names of this installation's resources.
+    pub fn resource_names(&self) -> impl Iterator<Item = &ObjectName> {
+        self.resources.keys()
+    }
+
+    /// The client, if it is valid and its client id is its own; `None`: there is none of that name.
+    ///
+    /// # Errors
+    /// Why it is not served.
+    pub fn client_standing(&self, name: &ObjectName) -> Option<Result<Arc<RegisteredClient>, Refusal>> {
+        let known = self.clients.get(name)?;
+        Some(
+            known
+                .parsed
+                .clone()
+                .and_then(|registered| self.with_id(name, registered))
+                .and_then(|registered| self.with_seat(name, registered)),
+        )
+    }
+
+    fn with_id(&self, name: &ObjectName, registered: Arc<RegisteredClient>) -> Result<Arc<RegisteredClient>, Refusal> {
+        let id = &registered.client.id;
+        match self.claims.get(id).and_then(BTreeSet::first) {
+            Some((_, _, holder)) if holder != name => {
+                let message = format!(
+                    "the client id {id} belongs to the older OAuthClient {holder}: create this one anew with another spec.clientId"
+                );
+                Err(Refusal { reason: Reason::ClientIdConflict, message })
+            }
+            _ => Ok(registered),
+        }
+    }
+
+    fn with_seat(&self, name: &ObjectName, registered: Arc<RegisteredClient>) -> Result<Arc<RegisteredClient>, Refusal> {
+        if self.has_seat(name) {
+            return Ok(registered);
+        }
+        let limit = self.policy.clients_per_namespace.unwrap_or_default();
+        let message =
+            format!("the namespace {} has {limit} older OAuthClients, as many as the platform's policy allows: delete one", name.namespace);
+        Err(Refusal { reason: Reason::PolicyViolation, message })
+    }
+
+    /// The resource, if it is valid and nobody else claims its audience; `None`: there is none of that name.
+    ///
+    /// # Errors
+    /// Why it is not served.
+    pub fn resource_standing(&self, name: &ObjectName) -> Option<Result<Arc<Resource>, Refusal>> {
+        let known = self.resources.get(name)?;
+        Some(known.parsed.clone().and_then(|resource| {
+            let rivals: Vec<String> =
+                self.audiences.get(&resource.audience).into_iter().flatten().filter(|rival| *rival != name).map(ToString::to_string).collect();
+            if rivals.is_empty() {
+                return Ok(resource);
+            }
+            let message = format!(
+                "the audience {} is claimed by {} too, so no tokens are issued for it: agree on one owner, and create the other anew with another spec.audience",
+                resource.audience,
+                rivals.join(", ")
+            );
+            Err(Refusal { reason: Reason::AudienceConflict, message })
+        }))
+    }
+
+    /// The names of all namespaces.
+    pub fn namespace_names(&self) -> impl Iterator<Item = &str> {
+        self.snapshot.namespaces.keys().map(String::as_str)
+    }
+
+    /// The keys in use.
+    #[must_use]
+    pub fn keys(&self) -> Option<Arc<KeySet>> {
+        self.snapshot.keys.clone()
+    }
+
+    /// What the tokens of all APIs are signed with.
+    #[must_use]
+    pub fn algorithms(&self) -> BTreeSet<Algorithm> {
+        self.snapshot.resources.values().map(|resource| resource.algorithm).collect()
+    }
+
+    /// What the tokens of the APIs that the client calls are signed with.
+    #[must_use]
+    pub fn algorithms_of(&self, client: &Client) -> BTreeSet<Algorithm> {
+        client.access.iter().filter_map(|access| self.snapshot.resources.get(&access.resource)).map(|resource| resource.algorithm).collect()
+    }
+
+    /// What the owners of the APIs do not grant the client.
+    #[must_use]
+    pub fn missing(&self, client: &Client, now: Timestamp) -> Vec<grants::Missing> {
+        let labels = self.snapshot.namespaces.get(&client.object.namespace).cloned().unwrap_or_default();
+        let caller = Caller { namespace: &client.object.namespace, name: &client.object.name, namespace_labels: &labels };
+        let resource = |name: &ObjectName| self.snapshot.resources.get(name).map(AsRef::as_ref);
+        client.access.iter().filter_map(|access| grants::missing(access, resource(&access.resource), caller, now)).collect()
+    }
+
+    /// When the first of the grants that the client uses ends.
+    #[must_use]
+    pub fn granted_until(&self, client: &Client, now: Timestamp) -> Option<Timestamp> {
+        let labels = self.snapshot.namespaces.get(&client.object.namespace).cloned().unwrap_or_default();
+        let caller = Caller { namespace: &client.object.namespace, name: &client.object.name, namespace_labels: &labels };
+        let resources = client.access.iter().filter_map(|access| self.snapshot.resources.get(&access.resource));
+        resources.filter_map(|resource| grants::granted(resource, caller, now).until).min()
+    }
+}
