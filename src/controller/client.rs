@@ -1,5 +1,7 @@
 //! One `OAuthClient`: from what its spec asks for to a Secret whose value every replica accepts, and a status that says so.
 
+mod steps;
+
 use super::{
     Controller, Fault, apply,
     build::{self, Endpoints, Manifest, Published, Shape, stored_value},
@@ -14,16 +16,15 @@ use crate::{
     api::{self, OAuthClient, Reason},
     domain::{
         client::Client,
-        credential::{Credential, CredentialId, CredentialState, SecretValue},
+        credential::{Credential, CredentialId, CredentialState},
         names::ObjectName,
         resource::Algorithm,
-        rotation::{self, Cause, Object, Plan, Register, Rules, Slots, Step, Stored},
+        rotation::{self, Object, Plan, Register, Rules, Slots, Step, Stored},
     },
     keys::KeySet,
     replica::{Watched, gate::Passage},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +32,10 @@ use std::{sync::Arc, time::Duration};
 const MOST_STEPS: usize = 24;
 /// How soon a blocked gate, or a Secret that the garbage collector is about to take, is looked at again.
 const SOON: Duration = Duration::from_millis(250);
+/// How long one look waits for the gate, after which it says who keeps it shut.
+const GATE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks meanwhile.
+const GATE_EVERY: Duration = Duration::from_millis(100);
 /// How soon a conflict is looked at again that no watch of ours shows the end of.
 const CONFLICT: Duration = Duration::from_secs(15);
 
@@ -74,12 +79,13 @@ impl Controller {
         if !self.is_ours_to_write(&object) {
             return Ok(Outcome::Settled);
         }
-        match (standing, self.keys()) {
+        match (standing, self.keys().filter(|_| self.endpoints_are_known())) {
             (Ok(registered), Some(keys)) => {
                 let (client, shape) = (registered.client.clone(), Shape::of(&object));
                 let endpoints = self.endpoints();
                 Work { controller: self, client, shape, endpoints, keys, rules: Rules::default() }.run(&object).await
             }
+            // The leader has not made them yet.
             (Ok(_), None) => Ok(Outcome::Again(SOON)),
             (Err(refusal), _) => {
                 let verdict = Verdict::refused(refusal.reason, refusal.message);
@@ -164,7 +170,11 @@ impl Work<'_> {
             if let Step::Gate(_) = step {
                 match self.gate(&seen).await? {
                     Passage::Passed => gate_passed = true,
-                    Passage::Blocked { replicas } => return Ok(Progress::Waiting(Box::new(seen), findings::blocked(&replicas))),
+                    Passage::Blocked { replicas } => {
+                        let why = findings::blocked(&replicas);
+                        self.controller.events.blocked(&seen.object, &why);
+                        return Ok(Progress::Waiting(Box::new(seen), why));
+                    }
                 }
                 continue;
             }
@@ -204,102 +214,23 @@ impl Work<'_> {
         self.controller.pending.of(&self.client.object, &self.client.uid)
     }
 
-    /// Whether every replica that may be serving has seen the status that was just read: the Pending one is in it.
+    /// Whether every replica that may be serving has seen the status that was just read: the Pending one is in it. Waits a
+    /// little: they report within half a second.
     async fn gate(&self, seen: &Seen) -> Result<Passage, Fault> {
         let version = apply::version(&seen.object).unwrap_or(u64::MAX);
-        let passage = self.controller.gate.pass(Watched::OAuthClients, version).await;
-        passage.map_err(|error| Fault::Read { kind: "replica Leases", object: self.client.object.clone(), why: error.to_string() })
-    }
-
-    async fn take(&self, step: &Step, seen: &Seen, slots: &Slots) -> Result<(), Fault> {
-        let now = ambient::now();
-        let credentials = known(&slots.register);
-        match step {
-            Step::Register { cause, evicted } => self.register(seen, &credentials, (*cause, evicted.as_ref()), now).await,
-            Step::Adopt => self.adopt(seen, now).await,
-            Step::Publish(id) => self.publish(seen, &credentials, id).await,
-            Step::Fence => self.fence(seen, &credentials).await,
-            Step::Promote(id) => self.promote(seen, &credentials, id, now).await,
-            Step::Retire(id) => self.write(seen, rotation::retired(&credentials, id)).await,
-            Step::Revoke => self.write(seen, rotation::revoked(&credentials, &self.rules)).await,
-            Step::Gate(_) => Ok(()),
-        }
-    }
-
-    async fn register(
-        &self,
-        seen: &Seen,
-        credentials: &[Credential],
-        why: (Cause, Option<&CredentialId>),
-        now: Timestamp,
-    ) -> Result<(), Fault> {
-        let fresh = self.draw(rotation::created_at(credentials, &self.rules, now));
-        let next = rotation::registered(credentials, fresh, why.1, &self.rules, now);
-        self.report(seen, &findings::pending(&self.findings(), findings::registered()), Some(next)).await?;
-        self.controller.events.registered(&seen.object, why.0, why.1.is_some());
-        Ok(())
-    }
-
-    /// The value in the Secret was ours before status forgot it, or before the digest key was lost.
-    async fn adopt(&self, seen: &Seen, now: Timestamp) -> Result<(), Fault> {
-        let Some(value) = seen.secret.as_ref().and_then(|secret| stored_value(secret, &self.shape)) else { return Ok(()) };
-        let (id, _) = ambient::draw_credential();
-        let found = self.credential(&id, &value, rotation::created_at(&[], &self.rules, now));
-        let next = rotation::adopted(found, self.draw(now));
-        self.report(seen, &findings::pending(&self.findings(), findings::registered()), Some(next)).await
-    }
-
-    /// A new credential; its value is held before the register write, whose reply may be lost.
-    fn draw(&self, created_at: Timestamp) -> Credential {
-        let (id, value) = ambient::draw_credential();
-        let fresh = self.credential(&id, &value, created_at);
-        self.controller.pending.hold(&self.client.object, Held { uid: self.client.uid.clone(), id, value });
-        fresh
-    }
-
-    async fn write(&self, seen: &Seen, credentials: Vec<Credential>) -> Result<(), Fault> {
-        self.report(seen, &self.verdict(&credentials), Some(credentials)).await
-    }
-
-    fn credential(&self, id: &CredentialId, value: &SecretValue, created_at: Timestamp) -> Credential {
-        let digest = self.keys.digest.digest(&self.client.uid, id, value);
-        let state = CredentialState::Pending;
-        Credential { id: id.clone(), digest, state, created_at, retire_after: None, accepted_until: None, last_used_at: None }
-    }
-
-    async fn publish(&self, seen: &Seen, credentials: &[Credential], id: &CredentialId) -> Result<(), Fault> {
-        let Some(held) = self.held().filter(|held| held.id == *id) else { return Ok(()) };
-        let fence = rotation::fence(credentials);
-        let published = Published { id, value: &held.value, fence: &fence };
-        let (kube, object) = (&self.controller.kube, &self.client.object);
-        match &seen.secret {
-            Some(found) if seen.holder() == Holder::Us => {
-                if let Some(patch) = self.manifest().patch(found, published) {
-                    self.patch_secret(&self.shape.name, &patch).await?;
-                    self.controller.events.reissued(&seen.object, &self.shape.name);
-                }
+        let begun = ambient::boot_time();
+        loop {
+            let passage = self.controller.gate.pass(Watched::OAuthClients, version).await;
+            let passage = passage.map_err(|error| Fault::Read {
+                kind: "replica Leases",
+                object: self.client.object.clone(),
+                why: error.to_string(),
+            })?;
+            if passage == Passage::Passed || ambient::boot_time().saturating_sub(begun) > GATE_PATIENCE {
+                return Ok(passage);
             }
-            _ => {
-                apply::create(kube, "Secret", object, &self.manifest().created(published)).await?;
-                self.controller.events.created(&seen.object, &self.shape.name);
-            }
+            tokio::time::sleep(GATE_EVERY).await;
         }
-        Ok(())
-    }
-
-    async fn fence(&self, seen: &Seen, credentials: &[Credential]) -> Result<(), Fault> {
-        let Some(found) = &seen.secret else { return Ok(()) };
-        self.patch_secret(&self.shape.name, &build::fence_patch(found, &rotation::fence(credentials))).await
-    }
-
-    async fn patch_secret(&self, name: &str, patch: &serde_json::Value) -> Result<(), Fault> {
-        apply::patch::<Secret>(&self.controller.kube, "Secret", &self.client.object, name, patch).await.map(drop)
-    }
-
-    async fn promote(&self, seen: &Seen, credentials: &[Credential], id: &CredentialId, now: Timestamp) -> Result<(), Fault> {
-        self.write(seen, rotation::promoted(credentials, id, &self.rules, now)).await?;
-        self.controller.pending.forget(&self.client.object);
-        Ok(())
     }
 
     /// Nothing is left of the rotation: tidy the Secret's other keys, labels and owner, and say how things are.

@@ -61,6 +61,10 @@ impl Events {
         self.say(client, EventType::Normal, "SecretReissued", &format!("wrote a new credential into the Secret {secret}"));
     }
 
+    pub(crate) fn blocked(&self, client: &OAuthClient, why: &str) {
+        self.say(client, EventType::Warning, "RotationBlocked", why);
+    }
+
     /// Where a new reason of Ready is worth a warning.
     pub(crate) fn warned(&self, client: &OAuthClient, ready: &Finding) {
         use Reason::{AccessDenied, ClientIdConflict, InvalidSpec, PolicyViolation, SecretConflict, StatusUnreadable};

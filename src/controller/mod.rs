@@ -194,6 +194,11 @@ impl Controller {
         self.registry.with_index(Index::keys)
     }
 
+    /// Whether it is known what clients of the endpoint have to trust: no Secret is written without it.
+    fn endpoints_are_known(&self) -> bool {
+        self.settings.self_signed.is_none() || self.trusted.load().is_some()
+    }
+
     fn endpoints(&self) -> Endpoints {
         Endpoints { issuer: self.installation.issuer.clone(), ca: self.trusted.load().as_deref().cloned() }
     }

@@ -34,7 +34,7 @@ impl Controller {
         {
             return Ok(Outcome::Settled);
         }
-        let Some(keys) = self.keys() else { return Ok(Outcome::Again(SOON)) };
+        let Some(keys) = self.keys().filter(|_| self.endpoints_are_known()) else { return Ok(Outcome::Again(SOON)) };
         let finding = match &standing {
             Ok(resource) => match self.publish_verification(&object, resource, &keys).await {
                 Ok(finding) => finding,

@@ -127,6 +127,12 @@ impl Registry {
         receiver
     }
 
+    /// Has everything looked at again: something changed that every object depends on.
+    pub fn touch_everything(&self) {
+        let everything = self.with_index(Index::everything);
+        self.announce(everything);
+    }
+
     /// Feeds the index from `source`, until `stop`.
     pub async fn follow<K: Indexed>(self: Arc<Self>, source: Source<K>, wanted: watch::Receiver<Option<Moment>>, stop: CancellationToken) {
         let (sink, mut events) = mpsc::channel(WAITING);

@@ -141,7 +141,7 @@ impl Replica {
         tasks.spawn(registry().follow_keys(self.own_secret(&release.keys().name), wanted(), stop.clone()));
         tasks.spawn(registry().swap(stop.clone()));
         if let Certificate::Secret(name) = &self.settings.certificate {
-            tasks.spawn(follow_certificate(self.own_secret(name), Arc::clone(&self.served), stop.clone()));
+            tasks.spawn(follow_certificate(self.own_secret(name), Arc::clone(&self.served), registry(), stop.clone()));
         }
     }
 
@@ -287,7 +287,7 @@ async fn lead(controller: Controller, mut leadership: Leadership, registry: Arc<
 }
 
 /// Installs the certificate whenever its Secret changes. One that cannot be used changes nothing.
-async fn follow_certificate(source: Source<Secret>, served: Arc<Served>, stop: CancellationToken) {
+async fn follow_certificate(source: Source<Secret>, served: Arc<Served>, registry: Arc<Registry>, stop: CancellationToken) {
     let (sink, mut events) = mpsc::channel(16);
     let (_wanted, unwanted) = watch::channel(None);
     let feed = feed::run(source, sink, unwanted, stop);
@@ -300,6 +300,8 @@ async fn follow_certificate(source: Source<Secret>, served: Arc<Served>, stop: C
             };
             if let Some(secret) = secret {
                 served.install(&secret);
+                // Every Secret and ConfigMap says what is to be trusted.
+                registry.touch_everything();
             }
         }
     };
