@@ -38,7 +38,7 @@ pub struct OAuthClientSpec {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::installation())]
     pub issuer: Option<String>,
-    /// The client identifier. Immutable. Absent: <namespace>.<name>. The part before the first dot must be the own namespace; other
+    /// The client identifier. Immutable. Absent: `<namespace>.<name>`. The part before the first dot must be the own namespace; other
     /// forms need the platform's policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
@@ -71,7 +71,7 @@ pub struct OAuthClientSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessEntry {
-    /// The ProtectedResource, as <namespace>/<name>, or <name> for one in the own namespace.
+    /// The ProtectedResource, as `<namespace>/<name>`, or `<name>` for one in the own namespace.
     #[schemars(length(min = 1, max = 127))]
     #[x_kube(validation = rules::resource())]
     pub resource: String,
@@ -207,7 +207,7 @@ pub struct OAuthClientStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub next_rotation: Option<String>,
-    /// The installation that works on this object, as <namespace>/<release>.
+    /// The installation that works on this object, as `<namespace>/<release>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 127))]
     pub controller: Option<String>,
@@ -232,7 +232,7 @@ pub struct StoredCredential {
     /// Its name, as in the Secret's annotation keywright.dev/credential.
     #[schemars(length(max = 64))]
     pub id: String,
-    /// A keyed digest of the value: <name of the digest key>:<base64url of HMAC-SHA-256>.
+    /// A keyed digest of the value: `<name of the digest key>:<base64url of HMAC-SHA-256>`.
     #[schemars(length(max = 128))]
     pub digest: String,
     /// Pending (registered, not yet published), Current (the one in the Secret) or Previous (an earlier one, still accepted).

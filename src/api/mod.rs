@@ -3,11 +3,6 @@
 //! Nothing here fails on what a newer version or a hand has written: choices (`signingAlgorithm`, `format`, …) are texts whose
 //! schema lists the values, times and durations are texts with a grammar, and status is read field by field. What a text means,
 //! and what is wrong with it, says `policy`; so one object that cannot be read never hides the others of a list.
-#![expect(
-    rustdoc::broken_intra_doc_links,
-    rustdoc::invalid_html_tags,
-    reason = "what stands over a field is its description in the CRD, and plain text there"
-)]
 
 #[expect(unreachable_pub, dead_code, reason = "KubeSchema expands to a private copy of each type, pub fields and all")]
 pub mod client;

@@ -70,8 +70,8 @@ pub struct ProtectedResourceSpec {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::installation())]
     pub issuer: Option<String>,
-    /// The aud of its tokens: an absolute URI. Immutable. Absent: https://<name>.<namespace>.svc. A namespace owns
-    /// https://<anything>.<namespace>.svc[.<cluster domain>][/path]; every other audience needs the platform's policy.
+    /// The aud of its tokens: an absolute URI. Immutable. Absent: `https://<name>.<namespace>.svc`. A namespace owns
+    /// `https://<anything>.<namespace>.svc[.<cluster domain>][/path]`; every other audience needs the platform's policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = rules::audience())]
@@ -204,7 +204,7 @@ pub struct ProtectedResourceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub audience: Option<String>,
-    /// The installation that works on this object, as <namespace>/<release>.
+    /// The installation that works on this object, as `<namespace>/<release>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 127))]
     pub controller: Option<String>,
