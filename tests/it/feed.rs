@@ -1,4 +1,6 @@
-//! A feed against a real API server, with faults in between.
+//! A feed against a real API server.
+
+mod faults;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cluster::{
-    ControlPlane, Options, eventually,
+    ControlPlane, eventually,
     proxy::{Calls, Proxy, calls},
 };
 
@@ -235,100 +237,6 @@ async fn f3_a_long_list_comes_in_pages_and_is_handed_over_in_one_piece() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f9_a_silent_watch_is_opened_again_when_the_server_should_have_ended_it() {
-    let usual = Pace::default();
-    assert!(usual.watch + usual.grace + Duration::from_secs(1) < Duration::from_secs(35));
-    let place = Place::new().await;
-    let listener = Listener::start(place.source(brisk()));
-    listener.until(SOON, "the list", |told| told.begun.is_some()).await;
-    place.watch_is_open().await;
-    place.proxy.silence_open_watches(&place.watches());
-    place.create("a").await;
-    let told = listener.until(SOON, "what the silent watch has kept", |told| told.names() == ["a"]).await;
-    assert_eq!(told.lists.len(), 1, "a watch that goes on where it was needs no list");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn f9_an_object_that_the_watch_does_not_show_in_time_opens_it_again() {
-    let pace = Pace { watch: Duration::from_secs(3600), unseen: Duration::from_secs(1), ..brisk() };
-    let place = Place::new().await;
-    let listener = Listener::start(place.source(pace));
-    listener.until(SOON, "the list", |told| told.begun.is_some()).await;
-    place.watch_is_open().await;
-    place.proxy.silence_open_watches(&place.watches());
-    place.create("a").await;
-    listener.until(SOON, "what the silent watch has kept", |told| told.names() == ["a"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn f9_a_head_check_without_an_answer_opens_the_watch_again() {
-    let pace = Pace { watch: Duration::from_secs(3600), answer: Duration::from_secs(2), ..brisk() };
-    let place = Place::new().await;
-    let listener = Listener::start(place.source(pace));
-    listener.until(SOON, "the list", |told| told.begun.is_some()).await;
-    place.watch_is_open().await;
-    place.proxy.silence_open_watches(&place.watches());
-    let hang = place.proxy.when(place.lists()).first(1).hang();
-    let before = place.proxy.count(&place.watches());
-    let again = async || match place.proxy.count(&place.watches()) {
-        count if count > before => Ok(()),
-        count => Err(format!("{count} watches")),
-    };
-    eventually(SOON, "the watch is opened again", again).await.unwrap();
-    place.proxy.remove(hang);
-    place.create("a").await;
-    listener.until(SOON, "a is there", |told| told.names() == ["a"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn f9_an_idle_feed_knows_until_when_it_agreed_with_the_api_server() {
-    let place = Place::new().await;
-    let listener = Listener::start(place.source(brisk()));
-    let told = listener.until(SOON, "the list", |told| told.agreed.is_some()).await;
-    assert_eq!(told.agreed, told.begun, "a list agrees as of its start");
-    // Writes of other kinds move the head on, and only a bookmark says that nothing of this kind is among them.
-    let other: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(place.direct.clone().into_client(), &place.namespace);
-    let metadata = ObjectMeta { name: Some("other".to_owned()), ..Default::default() };
-    other.create(&PostParams::default(), &k8s_openapi::api::core::v1::Secret { metadata, ..Default::default() }).await.unwrap();
-    let written = ambient::moment();
-    let is_later = |told: &Told| told.agreed.is_some_and(|agreed| agreed.is_after(written));
-    let told = listener.until(SOON, "agreement as of a later moment", is_later).await;
-    assert_eq!(told.lists.len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn f10_a_429_is_followed_by_at_most_one_try_a_second() {
-    let place = Place::new().await;
-    let busy = place.proxy.when(calls().of("configmaps")).answer(429);
-    let pace = Pace { head: Duration::from_secs(3600), ..brisk() };
-    let listener = Listener::start(place.source(pace));
-    let tries = async || match place.proxy.count(&calls().of("configmaps")) {
-        count if count >= 4 => Ok(()),
-        count => Err(format!("{count} tries")),
-    };
-    eventually(SOON, "some tries", tries).await.unwrap();
-    let times: Vec<_> = place.proxy.log().iter().map(|call| call.at).collect();
-    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_secs(1)), "{times:?}");
-    place.create("a").await;
-    place.proxy.remove(busy);
-    listener.until(Duration::from_secs(5), "the list", |told| told.names() == ["a"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn f8_what_changed_while_the_api_server_was_away_is_known_within_seconds_of_its_return() {
-    let place = Place::new().await;
-    let listener = Listener::start(place.source(brisk()));
-    listener.until(SOON, "the list", |told| told.begun.is_some()).await;
-    place.watch_is_open().await;
-    place.proxy.cut_off().await;
-    place.create("a").await;
-    let told = listener.told();
-    assert!(told.names().is_empty(), "{told:?}");
-    place.proxy.restore().await.unwrap();
-    listener.until(Duration::from_secs(5), "a is there", |told| told.names() == ["a"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_made_when_it_is_wanted() {
     let place = Place::new().await;
     let listener = Listener::start(place.source(brisk()));
@@ -395,24 +303,4 @@ async fn an_object_that_cannot_be_read_hides_no_other() {
     let told = listener.until(SOON, "the repaired one", |told| told.names() == ["bad", "good"]).await;
     assert!(told.unreadable.contains("worse"));
     assert_eq!(told.lists.len(), 1, "the watch goes on");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn f19_after_a_restore_of_etcd_the_older_list_is_believed_once_it_persists() {
-    let control_plane = ControlPlane::start(Options { controllers: Vec::new(), ..Options::default() }).await.unwrap();
-    let config_maps: Api<ConfigMap> = Api::namespaced(control_plane.client().await.unwrap(), "default");
-    let ready = async || config_maps.list(&Default::default()).await;
-    eventually(SOON, "the default namespace is there", ready).await.unwrap();
-    create(&config_maps, "before").await;
-    let snapshot = control_plane.snapshot().await.unwrap();
-    for number in 0..20 {
-        create(&config_maps, &format!("after{number}")).await;
-    }
-    let listener = Listener::start(Source::new(config_maps.clone()).labelled("made-by=test").paced(brisk()));
-    let told = listener.until(SOON, "the list", |told| told.known.len() == 21).await;
-    control_plane.rewind(&snapshot).await.unwrap();
-    let rewound = listener.until(SOON, "the restored state", |told| told.names() == ["before"]).await;
-    assert!(rewound.version < told.version, "{} after {}", rewound.version, told.version);
-    create(&config_maps, "again").await;
-    listener.until(SOON, "the watch goes on from there", |told| told.names() == ["again", "before"]).await;
 }

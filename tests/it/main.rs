@@ -18,4 +18,5 @@ mod harness;
 mod keys;
 mod leader;
 mod objects;
+mod replicas;
 mod validation;
