@@ -270,16 +270,19 @@ impl Heartbeat {
     /// One whose version has gone back was restored with etcd: what it and the feeds have seen is of another history.
     async fn recognise(&self, life: &mut Life) -> Result<bool, HeartbeatError> {
         let Some(found) = self.look().await? else { return Ok(false) };
-        let holder = found.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
         let own = Own::from(&found);
         let is_older = own.version.parse::<u64>().ok() < life.own.version.parse::<u64>().ok();
-        if own.uid != life.own.uid || holder != Some(&self.identity.process) || is_older {
+        if own.uid != life.own.uid || !self.is_ours(&found) || is_older {
             return Ok(false);
         }
         life.own = own;
         sleep(self.pace.report).await;
         life.sent = Duration::ZERO; // The renewal itself is still to be made.
         Ok(true)
+    }
+
+    fn is_ours(&self, lease: &Lease) -> bool {
+        lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()) == Some(&self.identity.process)
     }
 
     /// A write that had started at `begun` has succeeded.
@@ -292,7 +295,9 @@ impl Heartbeat {
 
     /// Deletes the Lease: from then on no rotation waits for this replica.
     async fn leave(&self, own: Option<Own>) {
-        let Some(own) = own else { return };
+        // Stopped in the middle of a join: its Lease may be there, and nobody else would delete it for a while.
+        let joining = async || self.look().await.ok().flatten().filter(|lease| self.is_ours(lease)).map(|lease| Own::from(&lease));
+        let Some(own) = (if own.is_some() { own } else { joining().await }) else { return };
         let preconditions = Preconditions { resource_version: None, uid: Some(own.uid) };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         for _ in 0..3 {
