@@ -1,0 +1,281 @@
+//! An installation with a few APIs and clients, and a way to ask it.
+
+use arc_swap::ArcSwap;
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, HeaderName, Request, StatusCode, header},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::{SignedDuration, Timestamp};
+use keywright::{
+    ambient,
+    domain::{
+        client::{Access, Client, RegisteredClient, SecretMethod},
+        credential::{Credential, CredentialId, CredentialState, SecretValue},
+        names::{Audience, ClientId, ObjectName, Scope},
+        resource::{Algorithm, Grant, Namespaces, Resource, TokenType},
+    },
+    keys::{DigestKey, KeySet, SigningKey},
+    metrics::TokenMetrics,
+    oauth::{grant::Lifetimes, metadata::Issuer},
+    registry::snapshot::Snapshot,
+    replica::contact::{Contact, Patience},
+    server::{BodyLimits, Endpoint, router},
+};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+use tower::Service as _;
+
+pub(crate) const ISSUER: &str = "https://keywright.keywright.svc";
+pub(crate) const INVOICES: &str = "https://invoices.shop.svc";
+pub(crate) const ORDERS: &str = "https://orders.shop.svc";
+/// 43 base64url characters, as every secret of ours.
+pub(crate) const SECRET: &str = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3J";
+
+/// Making an RSA key takes a while, and no test changes the keys.
+static KEYS: LazyLock<Arc<KeySet>> = LazyLock::new(|| {
+    let active = [Algorithm::Rs256, Algorithm::Es256].map(|algorithm| SigningKey::generate(algorithm).unwrap());
+    Arc::new(KeySet::new(active.into(), &[], DigestKey::new(&[7; 32])))
+});
+
+/// One replica.
+pub(crate) struct Replica {
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) registry: Registry,
+    pub(crate) router: Router,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// How far the replica under test may be believed.
+pub(crate) enum InContact {
+    Yes,
+    No,
+    NotForLong,
+}
+
+impl Replica {
+    pub(crate) fn new() -> Self {
+        Self::with(ISSUER, InContact::Yes, BodyLimits::default())
+    }
+
+    pub(crate) fn with(issuer: &str, contact: InContact, body_limits: BodyLimits) -> Self {
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
+        let mut registry = Registry::default();
+        let endpoint = Endpoint {
+            snapshot: Arc::clone(&snapshot),
+            contact: Arc::new(contact.record()),
+            issuer: Issuer::parse(issuer).unwrap(),
+            lifetimes: Lifetimes::default(),
+            body_limits,
+            metrics: TokenMetrics::new(&mut registry),
+        };
+        Self { snapshot, registry, router: router(Arc::new(endpoint)) }
+    }
+
+    pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().call(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        Answer { status: head.status, headers: head.headers, body: to_bytes(body, usize::MAX).await.unwrap().into() }
+    }
+
+    /// A token request with these header fields.
+    pub(crate) async fn post(&self, fields: &[(HeaderName, &str)], body: &str) -> Answer {
+        let mut request = Request::post("/oauth2/token").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        for (name, value) in fields {
+            request = request.header(name, *value);
+        }
+        self.ask(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    /// A token request of that client, with the right secret in the header.
+    pub(crate) async fn token(&self, client_id: &str, body: &str) -> Answer {
+        self.post(&[basic(client_id, SECRET)], &format!("grant_type=client_credentials&{body}")).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// Changes what the replica knows.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        change(&mut snapshot);
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Changes one client.
+    pub(crate) fn change_client(&self, id: &str, change: impl FnOnce(&mut RegisteredClient)) {
+        self.change(|snapshot| {
+            let known = snapshot.clients.get_mut(&ClientId::parse(id).unwrap()).unwrap();
+            change(Arc::make_mut(known));
+        });
+    }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?} is no JSON"))
+    }
+
+    /// Status and `error`; a success has none.
+    pub(crate) fn error(&self) -> (u16, String) {
+        (self.status.as_u16(), self.json()["error"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The claims, unverified.
+    pub(crate) fn claims(&self) -> Value {
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let token = self.json()["access_token"].as_str().unwrap_or_else(|| panic!("{:?} has no token", self.json())).to_owned();
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+    }
+}
+
+impl InContact {
+    pub(crate) fn record(&self) -> Contact {
+        let long = Duration::from_secs(3_600);
+        let contact = Contact::new(Patience { doubt: long, stale: if matches!(self, Self::NotForLong) { Duration::ZERO } else { long } });
+        if !matches!(self, Self::No) {
+            let begun = ambient::moment();
+            contact.renewed(begun, ambient::moment());
+            let listed = ambient::moment();
+            contact.refreshed(listed, ambient::moment());
+        }
+        contact
+    }
+}
+
+pub(crate) fn basic(client_id: &str, secret: &str) -> (HeaderName, &'static str) {
+    let value = format!("Basic {}", STANDARD.encode(format!("{client_id}:{secret}")));
+    (header::AUTHORIZATION, value.leak())
+}
+
+pub(crate) fn unauthorized() -> (u16, String) {
+    (401, "invalid_client".to_owned())
+}
+
+pub(crate) fn refused(error: &str) -> (u16, String) {
+    (400, error.to_owned())
+}
+
+pub(crate) fn scopes(names: &[&str]) -> Vec<Scope> {
+    names.iter().map(|name| Scope::parse(name).unwrap()).collect()
+}
+
+pub(crate) fn access(resource: &str, names: &[&str]) -> Access {
+    Access { resource: ObjectName::new("shop", resource), scopes: scopes(names) }
+}
+
+pub(crate) fn credential(client: &Client, secret: &str) -> Credential {
+    let (id, _) = ambient::draw_credential();
+    let digest = KEYS.digest.digest(&client.uid, &id, &SecretValue::from_text(secret.to_owned()));
+    let created_at = Timestamp::UNIX_EPOCH;
+    Credential { id, digest, state: CredentialState::Current, created_at, retire_after: None, accepted_until: None, last_used_at: None }
+}
+
+/// A client of the namespace billing with one credential, [`SECRET`].
+pub(crate) fn client(name: &str, access: Vec<Access>) -> RegisteredClient {
+    let client = Client {
+        id: ClientId::parse(&format!("billing.{name}")).unwrap(),
+        object: ObjectName::new("billing", name),
+        uid: format!("00000000-0000-0000-0000-{:012x}", name.bytes().map(u64::from).sum::<u64>()),
+        created_at: Timestamp::UNIX_EPOCH,
+        access,
+        secret_method: SecretMethod::Any,
+        token_lifetime: None,
+        disabled: false,
+    };
+    let credentials = vec![credential(&client, SECRET)];
+    RegisteredClient { client, credentials }
+}
+
+fn grant(names: &[&str], claims: Value) -> Grant {
+    Grant {
+        namespaces: Namespaces::Named(["billing".to_owned()].into()),
+        clients: None,
+        scopes: scopes(names).into_iter().collect(),
+        claims: serde_json::from_value(claims).unwrap(),
+        expires: None,
+    }
+}
+
+fn resource(name: &str, audience: &str, names: &[&str], grants: Vec<Grant>) -> Resource {
+    Resource {
+        object: ObjectName::new("shop", name),
+        uid: format!("uid-of-{name}"),
+        audience: Audience::parse(audience).unwrap(),
+        scopes: scopes(names),
+        grants,
+        algorithm: Algorithm::Es256,
+        token_type: TokenType::AtJwt,
+        max_lifetime: None,
+    }
+}
+
+fn resources() -> Vec<Resource> {
+    let invoices = resource(
+        "invoices",
+        INVOICES,
+        &["invoices.read", "invoices.write", "shared", "refused"],
+        vec![grant(&["invoices.read", "invoices.write", "shared"], json!({"tier": "batch"}))],
+    );
+    let orders = resource("orders", ORDERS, &["orders.read", "shared"], vec![grant(&["orders.read", "shared"], json!({}))]);
+    let orders =
+        Resource { algorithm: Algorithm::Rs256, token_type: TokenType::Jwt, max_lifetime: Some(SignedDuration::from_mins(5)), ..orders };
+    let closed = resource("closed", "https://closed.shop.svc", &["closed.read"], vec![]);
+    vec![invoices, orders, closed]
+}
+
+fn clients() -> Vec<RegisteredClient> {
+    let mut clients = vec![
+        client("worker", vec![access("invoices", &["invoices.read", "invoices.write"])]),
+        client("partly", vec![access("invoices", &["invoices.read", "refused"])]),
+        client("denied", vec![access("closed", &["closed.read"])]),
+        client("nowhere", vec![access("missing", &["x"])]),
+        client("several", vec![access("invoices", &["invoices.read", "shared"]), access("orders", &["orders.read", "shared"])]),
+        client("orders", vec![access("orders", &["orders.read"])]),
+        client("without-access", vec![]),
+        client("without-secret", vec![access("invoices", &["invoices.read"])]),
+        client("disabled", vec![access("invoices", &["invoices.read"])]),
+        client("header-alone", vec![access("invoices", &["invoices.read"])]),
+        client("body-alone", vec![access("invoices", &["invoices.read"])]),
+    ];
+    for RegisteredClient { client, credentials } in &mut clients {
+        match client.object.name.as_str() {
+            "without-secret" => credentials.clear(),
+            "disabled" => client.disabled = true,
+            "header-alone" => client.secret_method = SecretMethod::Basic,
+            "body-alone" => client.secret_method = SecretMethod::Post,
+            _ => {}
+        }
+    }
+    clients
+}
+
+fn snapshot() -> Snapshot {
+    let resources = resources();
+    Snapshot {
+        clients: clients().into_iter().map(|known| (known.client.id.clone(), Arc::new(known))).collect(),
+        audiences: resources.iter().map(|it| (it.audience.clone(), it.object.clone())).collect(),
+        resources: resources.into_iter().map(|it| (it.object.clone(), Arc::new(it))).collect(),
+        namespaces: HashMap::from([("billing".to_owned(), Arc::default())]),
+        keys: Some(Arc::clone(&KEYS)),
+    }
+}
+
+/// An id that no credential has.
+pub(crate) fn other_id() -> CredentialId {
+    CredentialId::from_random([9; 16])
+}

@@ -1,0 +1,21 @@
+//! The token endpoint as callers see it, without Kubernetes: a snapshot made by hand, the whole router, and where it matters
+//! real sockets. Each test names the rows of the protocol's list (T01, C07, …) that it shows.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and clippy's own exception ends at the #[test] functions"
+)]
+
+mod access_token;
+mod authentication;
+mod discovery;
+mod fixture;
+mod form;
+mod grant;
+mod operations;
+mod random;
+mod served;
+mod tls;
+mod wire;

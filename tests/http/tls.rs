@@ -1,0 +1,106 @@
+//! TLS: H04 and S19.
+
+use crate::{fixture::Replica, served::Served};
+use keywright::server::{
+    Limits, TlsMode,
+    tls::{ServingCertificate, TlsError},
+};
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rustls::{
+    CipherSuite, ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::ServerName,
+    version::{TLS12, TLS13},
+};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+fn pair() -> CertifiedKey<KeyPair> {
+    generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+}
+
+fn install(certificate: &ServingCertificate, pair: &CertifiedKey<KeyPair>) -> Result<(), TlsError> {
+    certificate.install(pair.cert.pem().as_bytes(), pair.signing_key.serialize_pem().as_bytes())
+}
+
+async fn served(certificate: &Arc<ServingCertificate>) -> Served {
+    Served::with(Replica::new().router, TlsMode::with(Arc::clone(certificate)).unwrap(), Limits::default()).await
+}
+
+struct Offer<'a> {
+    version: &'static SupportedProtocolVersion,
+    suites: &'a [CipherSuite],
+    alpn: &'a [&'a [u8]],
+}
+
+const ANYTHING: Offer<'_> = Offer { version: &TLS13, suites: &[], alpn: &[] };
+
+async fn handshake(
+    served: &Served,
+    trusted: &CertifiedKey<KeyPair>,
+    offer: Offer<'_>,
+) -> std::io::Result<TlsStream<tokio::net::TcpStream>> {
+    let mut provider = default_provider();
+    provider.cipher_suites.retain(|suite| offer.suites.is_empty() || offer.suites.contains(&suite.suite()));
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.cert.der().clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[offer.version]).unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = offer.alpn.iter().map(|name| name.to_vec()).collect();
+    let mut stream =
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), served.connect().await).await?;
+    stream.write_all(b"GET /oauth2/jwks HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
+    Ok(stream)
+}
+
+/// H04, S19.
+#[tokio::test]
+async fn tls_1_3_and_1_2_with_aes_gcm_are_spoken_and_nothing_else() {
+    let (certificate, pair) = (Arc::new(ServingCertificate::default()), pair());
+    install(&certificate, &pair).unwrap();
+    let served = served(&certificate).await;
+    let stream = handshake(&served, &pair, ANYTHING).await.unwrap();
+    assert_eq!(stream.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    for suite in [CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384] {
+        let stream = handshake(&served, &pair, Offer { version: &TLS12, suites: &[suite], alpn: &[] }).await.unwrap();
+        assert_eq!(stream.get_ref().1.negotiated_cipher_suite().unwrap().suite(), suite);
+    }
+    let chacha = [CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256];
+    assert!(handshake(&served, &pair, Offer { version: &TLS12, suites: &chacha, alpn: &[] }).await.is_err());
+}
+
+/// ALPN: HTTP/2 where the client can, else HTTP/1.1.
+#[tokio::test]
+async fn http_2_is_preferred() {
+    let (certificate, pair) = (Arc::new(ServingCertificate::default()), pair());
+    install(&certificate, &pair).unwrap();
+    let served = served(&certificate).await;
+    for (offered, chosen) in [(&[b"http/1.1".as_slice(), b"h2"] as &[&[u8]], b"h2".as_slice()), (&[b"http/1.1"], b"http/1.1")] {
+        let stream = handshake(&served, &pair, Offer { alpn: offered, ..ANYTHING }).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(chosen));
+    }
+}
+
+/// S19: the next handshake gets the new certificate, an open connection goes on, and a bad one changes nothing.
+#[tokio::test]
+async fn a_certificate_is_exchanged_without_a_restart() {
+    let certificate = Arc::new(ServingCertificate::default());
+    let (old, new) = (pair(), pair());
+    let served = served(&certificate).await;
+    assert!(handshake(&served, &old, ANYTHING).await.is_err(), "no certificate yet");
+    install(&certificate, &old).unwrap();
+    let mut open = handshake(&served, &old, ANYTHING).await.unwrap();
+    install(&certificate, &new).unwrap();
+    handshake(&served, &new, ANYTHING).await.unwrap();
+    assert!(handshake(&served, &old, ANYTHING).await.is_err());
+    let mut response = String::new();
+    open.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+
+    let mixed = certificate.install(old.cert.pem().as_bytes(), new.signing_key.serialize_pem().as_bytes());
+    assert!(matches!(mixed, Err(TlsError::Pair(_))), "{mixed:?}");
+    assert!(matches!(certificate.install(b"", b""), Err(TlsError::Certificate)));
+    assert!(matches!(certificate.install(old.cert.pem().as_bytes(), b"-"), Err(TlsError::Key)));
+    handshake(&served, &new, ANYTHING).await.unwrap();
+}
