@@ -31,7 +31,7 @@ pub struct Authenticated<'s> {
 /// As long as the UID of an object.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Stands where a client has no further credential.
+/// Stands where there is no such client, and where a client has no further credential.
 static NO_CREDENTIAL: LazyLock<Credential> = LazyLock::new(|| Credential {
     id: CredentialId::from_random([0; 16]),
     digest: Digest { key: String::new(), mac: [0; 32] },
@@ -71,7 +71,8 @@ fn matching_credential<'s>(
     key: &DigestKey,
     now: Timestamp,
 ) -> Option<&'s CredentialId> {
-    let (uid, credentials) = registered.map_or((NOBODY, [].as_slice()), |known| (known.client.uid.as_str(), known.credentials.as_slice()));
+    let nobody = (NOBODY, std::slice::from_ref(&*NO_CREDENTIAL));
+    let (uid, credentials) = registered.map_or(nobody, |known| (known.client.uid.as_str(), known.credentials.as_slice()));
     let secret = presented.secret.expose().as_bytes();
     let rounds = credentials.len().max(MAX_CREDENTIALS);
     let padded = credentials.iter().map(Some).chain(std::iter::repeat(None)).take(rounds);

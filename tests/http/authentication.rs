@@ -3,7 +3,10 @@
 use crate::fixture::{Answer, Replica, SECRET, basic, client, credential, other_id, refused, unauthorized};
 use axum::http::header;
 use jiff::{SignedDuration, Timestamp};
-use keywright::domain::credential::{Credential, CredentialState};
+use keywright::domain::{
+    credential::{Credential, CredentialState},
+    names::ClientId,
+};
 
 const GRANT: &str = "grant_type=client_credentials";
 
@@ -103,7 +106,7 @@ async fn unknown_disabled_deleted_wrong_secret_and_wrong_method_look_the_same() 
     }
     assert_eq!(by_body(&replica, "billing.header-alone", SECRET).await, wrong);
     assert_eq!(by_header(&replica, "billing.orders", SECRET).await.status, 200);
-    replica.change(|snapshot| snapshot.clients.retain(|id, _| id.as_str() != "billing.orders"));
+    replica.change(|snapshot| drop(snapshot.clients.remove(&ClientId::parse("billing.orders").unwrap())));
     assert_eq!(by_header(&replica, "billing.orders", SECRET).await, wrong);
 }
 

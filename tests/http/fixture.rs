@@ -26,7 +26,6 @@ use keywright::{
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use std::{
-    collections::HashMap,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -119,8 +118,20 @@ impl Replica {
     /// Changes one client.
     pub(crate) fn change_client(&self, id: &str, change: impl FnOnce(&mut RegisteredClient)) {
         self.change(|snapshot| {
-            let known = snapshot.clients.get_mut(&ClientId::parse(id).unwrap()).unwrap();
-            change(Arc::make_mut(known));
+            let id = ClientId::parse(id).unwrap();
+            let mut known = RegisteredClient::clone(snapshot.clients.get(&id).unwrap());
+            change(&mut known);
+            snapshot.clients.insert(id, Arc::new(known));
+        });
+    }
+
+    /// Changes one API of the namespace shop.
+    pub(crate) fn change_resource(&self, name: &str, change: impl FnOnce(&mut Resource)) {
+        self.change(|snapshot| {
+            let object = ObjectName::new("shop", name);
+            let mut known = Resource::clone(snapshot.resources.get(&object).unwrap());
+            change(&mut known);
+            snapshot.resources.insert(object, Arc::new(known));
         });
     }
 }
@@ -250,14 +261,16 @@ fn clients() -> Vec<RegisteredClient> {
         client("without-secret", vec![access("invoices", &["invoices.read"])]),
         client("disabled", vec![access("invoices", &["invoices.read"])]),
         client("header-alone", vec![access("invoices", &["invoices.read"])]),
+        client("switch", vec![access("invoices", &["invoices.read"])]),
+        client("method", vec![access("invoices", &["invoices.read"])]),
         client("body-alone", vec![access("invoices", &["invoices.read"])]),
     ];
     for RegisteredClient { client, credentials } in &mut clients {
         match client.object.name.as_str() {
             "without-secret" => credentials.clear(),
-            "disabled" => client.disabled = true,
+            "disabled" | "switch" => client.disabled = true,
             "header-alone" => client.secret_method = SecretMethod::Basic,
-            "body-alone" => client.secret_method = SecretMethod::Post,
+            "body-alone" | "method" => client.secret_method = SecretMethod::Post,
             _ => {}
         }
     }
@@ -270,7 +283,7 @@ fn snapshot() -> Snapshot {
         clients: clients().into_iter().map(|known| (known.client.id.clone(), Arc::new(known))).collect(),
         audiences: resources.iter().map(|it| (it.audience.clone(), it.object.clone())).collect(),
         resources: resources.into_iter().map(|it| (it.object.clone(), Arc::new(it))).collect(),
-        namespaces: HashMap::from([("billing".to_owned(), Arc::default())]),
+        namespaces: [("billing".to_owned(), Arc::default())].into(),
         keys: Some(Arc::clone(&KEYS)),
     }
 }

@@ -2,16 +2,7 @@
 
 use crate::fixture::{INVOICES, ORDERS, Replica, access, refused};
 use jiff::SignedDuration;
-use keywright::domain::{
-    client::RegisteredClient,
-    names::ObjectName,
-    resource::{Grant, Resource},
-};
-use std::sync::Arc;
-
-fn change_resource(replica: &Replica, name: &str, change: impl FnOnce(&mut Resource)) {
-    replica.change(|snapshot| change(Arc::make_mut(snapshot.resources.get_mut(&ObjectName::new("shop", name)).unwrap())));
-}
+use keywright::domain::{client::RegisteredClient, names::ObjectName, resource::Grant};
 
 /// G03, G04, G12: each as the form writes it.
 #[tokio::test]
@@ -56,7 +47,7 @@ async fn without_a_scope_the_client_gets_what_is_granted_now() {
     for client in ["billing.denied", "billing.nowhere"] {
         assert_eq!(replica.token(client, "").await.error(), refused("invalid_scope"), "{client}");
     }
-    change_resource(&replica, "invoices", |resource| resource.grants.clear());
+    replica.change_resource("invoices", |resource| resource.grants.clear());
     assert_eq!(replica.token("billing.partly", "").await.error(), refused("invalid_scope"));
 }
 
@@ -64,7 +55,7 @@ async fn without_a_scope_the_client_gets_what_is_granted_now() {
 #[tokio::test]
 async fn a_scope_that_the_api_no_longer_has_is_not_granted() {
     let replica = Replica::new();
-    change_resource(&replica, "invoices", |resource| resource.scopes.retain(|scope| scope.as_str() != "invoices.write"));
+    replica.change_resource("invoices", |resource| resource.scopes.retain(|scope| scope.as_str() != "invoices.write"));
     assert_eq!(replica.token("billing.worker", "").await.json()["scope"], "invoices.read");
     assert_eq!(replica.token("billing.worker", "scope=invoices.write").await.error(), refused("invalid_scope"));
 }
@@ -122,7 +113,7 @@ async fn who_has_to_choose_is_told_how() {
 #[tokio::test]
 async fn the_scopes_choose_by_the_clients_spec_and_not_by_todays_grants() {
     let replica = Replica::new();
-    change_resource(&replica, "orders", |resource| resource.grants.clear());
+    replica.change_resource("orders", |resource| resource.grants.clear());
     assert_eq!(replica.token("billing.several", "scope=shared").await.error(), refused("invalid_scope"));
     assert_eq!(replica.token("billing.several", "scope=invoices.read").await.claims()["aud"], INVOICES);
 }
@@ -152,7 +143,7 @@ async fn the_shortest_lifetime_counts() {
         (None, Some(minutes(90)), 900),
     ] {
         replica.change_client("billing.worker", |known| known.client.token_lifetime = client);
-        change_resource(&replica, "invoices", |it| it.max_lifetime = resource);
+        replica.change_resource("invoices", |it| it.max_lifetime = resource);
         let answer = replica.token("billing.worker", "").await;
         let claims = answer.claims();
         assert_eq!(answer.json()["expires_in"], expected, "{client:?} {resource:?}");
@@ -166,7 +157,7 @@ async fn a_token_ends_with_the_grant_that_it_rests_on() {
     let replica = Replica::new();
     let end = keywright::ambient::now() + SignedDuration::from_secs(100);
     let expiring = |grant: &mut Grant| grant.expires = Some(end);
-    change_resource(&replica, "invoices", |resource| resource.grants.iter_mut().for_each(expiring));
+    replica.change_resource("invoices", |resource| resource.grants.iter_mut().for_each(expiring));
     let answer = replica.token("billing.worker", "").await;
     assert_eq!(answer.claims()["exp"], end.as_second());
     assert!(answer.json()["expires_in"].as_i64().unwrap() <= 100);
@@ -177,7 +168,7 @@ async fn a_token_ends_with_the_grant_that_it_rests_on() {
 async fn the_owners_claims_are_in_the_token_and_reserved_ones_are_not() {
     let replica = Replica::new();
     assert_eq!(replica.token("billing.worker", "").await.claims()["tier"], "batch");
-    change_resource(&replica, "invoices", |resource| {
+    replica.change_resource("invoices", |resource| {
         for name in ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf", "keywright.dev"] {
             resource.grants[0].claims.insert(name.to_owned(), "mallory".into());
         }

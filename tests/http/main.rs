@@ -17,5 +17,6 @@ mod grant;
 mod operations;
 mod random;
 mod served;
+mod timing;
 mod tls;
 mod wire;
