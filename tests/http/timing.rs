@@ -6,7 +6,8 @@ use axum::http::HeaderName;
 use keywright::ambient;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-const PAIRS: u32 = 1_000_000;
+/// Per pair of failures, interleaved by chance.
+const REQUESTS: u32 = 1_000_000;
 /// The bound of test vector leakage assessment: |t| of 4.5 is a difference with a confidence of 99.999 %.
 const BOUND: f64 = 4.5;
 /// What takes longer was interrupted, in nanoseconds.
@@ -57,7 +58,7 @@ async fn failures_of_every_kind_take_the_same_time() {
     let mut worst: f64 = 0.0;
     for other in others {
         let mut times = [Times::default(), Times::default()];
-        for round in 0..PAIRS * 2 + 10_000 {
+        for round in 0..REQUESTS + 10_000 {
             let which = usize::from(random.random::<bool>());
             let fields = [if which == 0 { wrong.1.clone() } else { other.1.clone() }];
             let begun = ambient::boot_time();
