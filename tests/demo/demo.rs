@@ -59,6 +59,9 @@ async fn demo(options: &Options) -> Result<(), Failure> {
             std::future::pending::<()>().await;
         }
     }
+    if told.is_ok() && !options.keep {
+        screen.say("Verified. `cargo demo -- --keep` leaves it running, to try more.");
+    }
     place.leave(&screen).await?;
     told.map(|_| ())
 }

@@ -39,7 +39,9 @@ impl Ports {
 /// Builds the binary. Cargo's own progress is shown.
 pub(crate) fn build() -> Result<PathBuf, Failure> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--locked", "--bin", "keywright"]).current_dir(env!("CARGO_MANIFEST_DIR")).status()?;
+    // Named together with the demo, the crates are built with the features that they have for it, and not a second time.
+    let arguments = ["build", "--locked", "--bin", "keywright", "--example", "demo"];
+    let built = Command::new(cargo).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).status()?;
     if !built.success() {
         return Err("`cargo build --bin keywright` failed".into());
     }
@@ -55,10 +57,9 @@ impl Operator {
         let arguments = arguments(screen, place, ports).await?;
         let kubeconfig = kubeconfig(screen, place).await?;
         screen.command_line(&format!(
-            "KUBECONFIG={} \\\n    {} {}",
-            kubeconfig.display(),
+            "KUBECONFIG=$DEMO/keywright.kubeconfig {} {}",
             place.binary().display(),
-            arguments.join(" \\\n    ")
+            arguments.join(" \\\n    ").replace(&place.folder().display().to_string(), "$DEMO"),
         ));
         let mut command = Command::new(place.binary());
         command.args(&arguments).env("KUBECONFIG", &kubeconfig);
@@ -91,10 +92,8 @@ async fn arguments(screen: &Screen, place: &Place, ports: &Ports) -> Result<Vec<
 
 /// The cluster of the place, and the chart's ServiceAccount.
 async fn kubeconfig(screen: &Screen, place: &Place) -> Result<PathBuf, Failure> {
-    let file = place.folder().join("token");
-    let create = format!("kubectl --namespace keywright-system create token keywright --duration=8h > {}", file.display());
-    screen.run(&create).await?;
-    let token = std::fs::read_to_string(file)?;
+    screen.run("kubectl --namespace keywright-system create token keywright --duration=8h > $DEMO/token").await?;
+    let token = std::fs::read_to_string(place.folder().join("token"))?;
     let mut kubeconfig: Value = serde_json::from_str(&screen.quietly("kubectl config view --raw --minify --flatten --output json").await?)?;
     let name = kubeconfig.pointer("/users/0/name").cloned().unwrap_or_else(|| json!("keywright"));
     if let Some(members) = kubeconfig.as_object_mut() {

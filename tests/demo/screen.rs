@@ -18,19 +18,24 @@ pub(crate) struct Screen {
 impl Screen {
     pub(crate) fn new(place: &Place) -> Self {
         let coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let environment = vec![("KUBECONFIG", place.kubeconfig().display().to_string()), ("PATH", place.path())];
+        let environment = vec![
+            ("KUBECONFIG", place.kubeconfig().display().to_string()),
+            ("DEMO", place.folder().display().to_string()),
+            ("PATH", place.path()),
+        ];
         Self { coloured, environment, steps: Default::default() }
     }
 
     /// The next step begins.
     pub(crate) fn step(&self, title: &str, text: &str) {
         let number = self.steps.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        println!("\n{}", self.styled("1;36", &format!("━━ {number}. {title}")));
+        print!("\n{}", self.styled("1;36", &format!("━━ {number}. {title}")));
         self.say(text);
     }
 
     /// A few words between commands.
     pub(crate) fn say(&self, text: &str) {
+        println!();
         for line in text.lines() {
             println!("   {line}");
         }
@@ -53,6 +58,13 @@ impl Screen {
         println!("\n{}", self.styled("1", &format!("$ {line}")));
     }
 
+    /// Shows the variables that the commands use.
+    pub(crate) fn exports(&self) {
+        for (name, value) in self.environment.iter().filter(|(name, _)| *name != "PATH") {
+            self.command_line(&format!("export {name}={value}"));
+        }
+    }
+
     /// Runs a command without showing it.
     pub(crate) async fn quietly(&self, line: &str) -> Result<String, Failure> {
         Ok(run(self.command(line), String::new()).await?.succeeded()?)
@@ -61,15 +73,15 @@ impl Screen {
     /// Says what is left running.
     pub(crate) fn how_to_use_it(&self, place: &Place, operator: &Operator) {
         println!("\n{}", self.styled("1;32", "━━ It goes on running. Ctrl-C here ends it. In another terminal:"));
-        println!("\nexport KUBECONFIG={}", place.kubeconfig().display());
+        println!("\nexport KUBECONFIG={} DEMO={}", place.kubeconfig().display(), place.folder().display());
         if let Some(tools) = place.tools() {
             println!("export PATH={tools}:$PATH      # kubectl and helm");
         }
         println!("kubectl get oauthclients.keywright.dev,protectedresources.keywright.dev --all-namespaces\n");
         println!("issuer     {}", operator.issuer);
         println!("metrics    {}/metrics", operator.health);
-        println!("its CA     {}", place.folder().join("oauth/ca.crt").display());
-        println!("its log    {}", place.folder().join("keywright.log").display());
+        println!("its CA     $DEMO/oauth/ca.crt");
+        println!("its log    $DEMO/keywright.log");
     }
 
     fn command(&self, line: &str) -> Command {

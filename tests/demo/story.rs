@@ -5,6 +5,10 @@ use crate::operator::{Operator, Ports};
 use crate::place::Place;
 use crate::screen::Screen;
 
+/// What a workload does with the files of its Secret.
+const TOKEN_REQUEST: &str = "cd $DEMO/oauth && curl --silent --show-error --cacert ca.crt \\
+    --user \"$(cat client-id):$(cat client-secret)\" --data grant_type=client_credentials \"$(cat token-uri)\"";
+
 /// Waits for a client's condition Ready to have this reason.
 fn wait_for(reason: &str) -> String {
     let ready = r#"{.status.conditions[?(@.type=="Ready")].reason}"#;
@@ -19,10 +23,10 @@ pub(crate) async fn tell(screen: &Screen, place: &Place) -> Result<Operator, Fai
     let operator = the_operator(screen, place, &ports).await?;
     a_client_that_may_nothing(screen).await?;
     a_grant(screen).await?;
-    let oauth = the_secret(screen, place).await?;
-    a_token(screen, &oauth).await?;
+    the_secret(screen).await?;
+    a_token(screen).await?;
     an_accident(screen).await?;
-    the_verifier(screen, &oauth, &operator).await?;
+    the_verifier(screen).await?;
     Ok(operator)
 }
 
@@ -32,6 +36,7 @@ async fn a_cluster(screen: &Screen, place: &Place) -> Result<(), Failure> {
         false => "etcd, kube-apiserver and kube-controller-manager, built from Kubernetes' own source, as processes on loopback.",
     };
     screen.step("A Kubernetes API", text);
+    screen.exports();
     screen.run("kubectl version").await?;
     Ok(())
 }
@@ -80,32 +85,27 @@ async fn a_grant(screen: &Screen) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The keys of the Secret as files, as a pod would see them.
-async fn the_secret(screen: &Screen, place: &Place) -> Result<String, Failure> {
-    screen.step("The Secret", "A pod would mount it. Here its keys become files in a folder.");
-    screen.run("kubectl describe secret billing-worker --namespace billing").await?;
-    let folder = place.folder().join("oauth").display().to_string();
-    let template = "{{range $key, $value := .data}}{{$key}} {{$value}}{{\"\\n\"}}{{end}}";
-    let get = format!("kubectl get secret billing-worker --namespace billing --output go-template='{template}'");
-    let write = format!("while read key value; do echo $value | base64 --decode > {folder}/$key; done");
-    screen.run(&format!("mkdir -p {folder} && {get} | {write}")).await?;
-    screen.run(&format!("ls {folder}")).await?;
-    Ok(folder)
-}
-
-async fn a_token(screen: &Screen, oauth: &str) -> Result<(), Failure> {
-    screen.step("A token", "Client credentials (RFC 6749 §4.4), with nothing but curl and the files of the Secret.");
-    let request = token_request(oauth);
-    screen.run(&request).await?;
-    screen.say("\nA scope that was not granted:");
-    screen.run(&format!("{request} --data scope=invoices.write")).await?;
+/// Keys of an object as files, as a pod would see them. `decode` follows the value in the template.
+async fn mounted(screen: &Screen, object: &str, keys: &str, decode: &str, folder: &str) -> Result<(), Failure> {
+    let get = format!("kubectl get {object} --output go-template=\"{{{{index .data \\\"$key\\\"{decode}}}}}\"");
+    let each = format!("for key in {keys}; do\n    {get} > {folder}/$key\n  done");
+    screen.run(&format!("mkdir -p {folder}; {each}")).await?;
     Ok(())
 }
 
-fn token_request(oauth: &str) -> String {
-    let credentials = "--user \"$(cat client-id):$(cat client-secret)\"";
-    let request = "--data grant_type=client_credentials \"$(cat token-uri)\"";
-    format!("cd {oauth} && curl --silent --show-error --cacert ca.crt {credentials} {request}")
+async fn the_secret(screen: &Screen) -> Result<(), Failure> {
+    screen.step("The Secret", "A pod would mount it. Here the folder $DEMO/oauth stands for the mounted one.");
+    screen.run("kubectl describe secret billing-worker --namespace billing").await?;
+    let keys = "client-id client-secret token-uri ca.crt";
+    mounted(screen, "secret billing-worker --namespace billing", keys, " | base64decode", "$DEMO/oauth").await
+}
+
+async fn a_token(screen: &Screen) -> Result<(), Failure> {
+    screen.step("A token", "Client credentials (RFC 6749 §4.4), with nothing but curl and the files of the Secret.");
+    screen.run(TOKEN_REQUEST).await?;
+    screen.say("A scope that was not granted:");
+    screen.run(&format!("{TOKEN_REQUEST} --data scope=invoices.write")).await?;
+    Ok(())
 }
 
 async fn an_accident(screen: &Screen) -> Result<(), Failure> {
@@ -120,15 +120,17 @@ async fn an_accident(screen: &Screen) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn the_verifier(screen: &Screen, oauth: &str, operator: &Operator) -> Result<(), Failure> {
+async fn the_verifier(screen: &Screen) -> Result<(), Failure> {
     screen.step(
         "Somebody else's program verifies a token",
-        "Fetched with the old secret. The verifier is Go's go-oidc, the library of kube-apiserver: it finds the keys by the issuer's URL.",
+        "The API's side knows the ConfigMap that it asked for; the folder $DEMO/api stands for the mounted one.\n\
+         The verifier is made of Go's go-oidc, the library of kube-apiserver: from the issuer's URL it finds the keys.",
     );
-    screen.run(&format!("cd tests/cluster && go build -o {oauth}/../verify ./verify")).await?;
+    mounted(screen, "configmap invoices-oauth --namespace shop", "issuer audience ca.crt", "", "$DEMO/api").await?;
+    screen.run("(cd tests/cluster && go build -o $DEMO/verify ./verify)").await?;
+    screen.say("A token, fetched with the secret from before the accident:");
     let access_token = r#"sed 's/.*"access_token":"\([^"]*\)".*/\1/'"#;
-    screen.run(&format!("{} | {access_token} > {oauth}/../access-token", token_request(oauth))).await?;
-    let verify = format!("{oauth}/../verify {} https://invoices.shop.svc {oauth}/ca.crt", operator.issuer);
-    screen.run(&format!("{verify} < {oauth}/../access-token")).await?;
+    screen.run(&format!("{TOKEN_REQUEST} | {access_token} > $DEMO/access-token")).await?;
+    screen.run("cd $DEMO/api && ../verify $(cat issuer) $(cat audience) ca.crt < ../access-token").await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The chart: what it renders, what it refuses, and that it installs.
 
-use keywright::policy::Policy;
+use clap::Parser;
+use keywright::{cli::Cli, policy::Policy};
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -144,6 +145,23 @@ async fn the_operator_reads_the_policy_of_the_chart_and_its_default_is_the_built
     let changed = policy_of(&rendered(&["--values", CHANGED]).await.unwrap());
     assert_eq!(changed.clients_per_namespace, Some(20));
     assert_eq!(changed.max_lifetime, jiff::SignedDuration::from_mins(30));
+}
+
+/// The Deployment's arguments, as the operator reads them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_understands_the_arguments_of_the_deployment() {
+    for values in [&[][..], &["--values", CHANGED], &["--set=tls.mode=Off,issuer.url=https://auth.example.com"]] {
+        let manifest = rendered(values).await.unwrap();
+        let deployment = of_kind(&manifest, "Deployment").remove(0);
+        let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+        let expand = |argument: &Value| {
+            argument.as_str().unwrap().replace("$(POD_NAME)", "one").replace("[$(POD_IP)]", "[::1]").replace("$(POD_IP)", "10.0.0.1")
+        };
+        let arguments: Vec<String> = arguments.as_array().unwrap().iter().map(expand).collect();
+        if let Err(error) = Cli::try_parse_from(["keywright".to_owned()].into_iter().chain(arguments)) {
+            panic!("{values:?}: {error}");
+        }
+    }
 }
 
 fn files_of(folder: &str) -> Vec<(String, String)> {
