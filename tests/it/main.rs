@@ -8,6 +8,7 @@
 )]
 
 mod accepted;
+mod applied;
 mod certificate;
 mod chart;
 #[path = "../cluster/mod.rs"]
@@ -18,5 +19,8 @@ mod harness;
 mod keys;
 mod leader;
 mod objects;
+mod operator;
 mod replicas;
+mod teams;
 mod validation;
+mod workload;
