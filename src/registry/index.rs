@@ -1,10 +1,12 @@
 //! From objects of the API to a snapshot; pure, and incremental: an event costs what it touches, not what there is.
 //!
-//! Here it is settled who owns what two objects claim. A client id belongs to the oldest valid client that wants it. An audience
+//! Here it is settled who owns what two objects claim. A client id belongs to the oldest client that may claim it. An audience
 //! that two valid resources claim belongs to neither. A claim that policy does not allow was refused before: it denies its
 //! claimant alone.
 
 mod standing;
+#[cfg(test)]
+mod tests;
 
 use super::snapshot::Snapshot;
 use crate::{
@@ -218,24 +220,23 @@ impl Index {
         issuer.unwrap_or(api::DEFAULT_ISSUER) == self.installation.name
     }
 
-    /// The oldest claimant has the id.
+    /// The oldest claimant that has a seat has the id. Where that is another one than before, all are told something else.
     fn settle_client_id(&mut self, id: &ClientId) -> BTreeSet<Touched> {
-        let claimants = self.claims.get(id).cloned().unwrap_or_default();
-        let holder = claimants.first().filter(|(_, _, name)| self.has_seat(name));
-        let holder = holder.and_then(|(_, _, name)| self.clients.get(name)?.parsed.as_ref().ok());
-        match holder {
-            Some(registered) => self.snapshot.clients.insert(id.clone(), Arc::clone(registered)),
+        let holder = self.holder(id).and_then(|name| self.clients.get(name)?.parsed.as_ref().ok()).cloned();
+        let now = holder.as_ref().map(|holder| holder.client.uid.clone());
+        let before = match holder {
+            Some(holder) => self.snapshot.clients.insert(id.clone(), holder),
             None => self.snapshot.clients.remove(id),
         };
-        // The standing of claimants depends on who is the first of them alone: with one there is nobody to tell.
-        let rivals = if claimants.len() > 1 { claimants } else { BTreeSet::new() };
-        rivals.into_iter().map(|(_, _, name)| Touched::Client(name)).chain(self.first_after(id)).collect()
+        if before.map(|holder| holder.client.uid.clone()) == now {
+            return BTreeSet::new();
+        }
+        self.claims.get(id).into_iter().flatten().map(|(_, _, name)| Touched::Client(name.clone())).collect()
     }
 
-    /// The claimant that is alone now may have lost to one that has just gone.
-    fn first_after(&self, id: &ClientId) -> Option<Touched> {
-        let (_, _, name) = self.claims.get(id)?.first()?;
-        Some(Touched::Client(name.clone()))
+    /// Who has a client id. Whoever has no seat claims nothing: that would deny others what policy does not allow it.
+    fn holder(&self, id: &ClientId) -> Option<&ObjectName> {
+        self.claims.get(id)?.iter().map(|(_, _, name)| name).find(|name| self.has_seat(name))
     }
 
     /// Where policy bounds the clients of a namespace, the oldest ones are served.
@@ -246,8 +247,8 @@ impl Index {
         let names: Vec<ObjectName> = self.residents.get(namespace).into_iter().flatten().map(|(_, _, name)| name.clone()).collect();
         let ids: Vec<ClientId> =
             names.iter().filter_map(|name| Some(self.clients.get(name)?.parsed.as_ref().ok()?.client.id.clone())).collect();
-        ids.iter().for_each(|id| drop(self.settle_client_id(id)));
-        names.into_iter().map(Touched::Client).collect()
+        let rivals: BTreeSet<Touched> = ids.iter().flat_map(|id| self.settle_client_id(id)).collect();
+        names.into_iter().map(Touched::Client).chain(rivals).collect()
     }
 
     fn has_seat(&self, name: &ObjectName) -> bool {

@@ -54,15 +54,15 @@ impl Index {
             known
                 .parsed
                 .clone()
-                .and_then(|registered| self.with_id(name, registered))
-                .and_then(|registered| self.with_seat(name, registered)),
+                .and_then(|registered| self.with_seat(name, registered))
+                .and_then(|registered| self.with_id(name, registered)),
         )
     }
 
     fn with_id(&self, name: &ObjectName, registered: Arc<RegisteredClient>) -> Result<Arc<RegisteredClient>, Refusal> {
         let id = &registered.client.id;
-        match self.claims.get(id).and_then(BTreeSet::first) {
-            Some((_, _, holder)) if holder != name => {
+        match self.holder(id) {
+            Some(holder) if holder != name => {
                 let message = format!(
                     "the client id {id} belongs to the older OAuthClient {holder}: create this one anew with another spec.clientId"
                 );
