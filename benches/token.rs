@@ -1,0 +1,308 @@
+//! What a token costs: `cargo bench --bench token`.
+//!
+//! CPU time of the thread that serves, per operation, for each algorithm, in one run: (a) one bare signature, (b) one bare hyper
+//! request over a connection that is kept alive, (c) one token over such a connection, from the endpoint as it is shipped (limits,
+//! router, authentication, grants, metrics; plain HTTP). (b) reads the same request and answers as many bytes as (c). Clients run on
+//! another thread and are not counted. Rounds of the three alternate, and each number is the median of its rounds, so that what
+//! else the machine does meets all three alike. The goal is (c) ≤ 2.5 × ((a) + (b)); nothing fails where it is missed.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a benchmark ends where something is wrong")]
+#![allow(missing_docs, reason = "a binary has no outside")]
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use keywright::{
+    ambient,
+    domain::{
+        client::{Access, Client, RegisteredClient, SecretMethod},
+        credential::{Credential, CredentialState, SecretValue},
+        names::{Audience, ClientId, ObjectName, Scope},
+        resource::{Algorithm, Grant, Namespaces, Resource, TokenType},
+    },
+    keys::{DigestKey, KeySet, SigningKey},
+    metrics::TokenMetrics,
+    oauth::metadata::Issuer,
+    registry::snapshot::Snapshot,
+    replica::contact::{Contact, Patience},
+    server::{Endpoint, Limits, TlsMode, router, serve},
+};
+use std::{
+    convert::Infallible,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
+
+/// Rounds of each measurement.
+const ROUNDS: usize = 9;
+/// Operations of one round, of signatures and of requests: about a quarter of a second.
+const OPERATIONS: usize = 1_000;
+
+fn main() {
+    println!("CPU time per operation, median of {ROUNDS} rounds of {OPERATIONS}:\n");
+    println!("algorithm   (a) signature   (b) bare request   (c) token     (c) / ((a) + (b))   tokens/s on one core");
+    for algorithm in [Algorithm::Es256, Algorithm::Rs256] {
+        let cost = measure(algorithm);
+        let [a, b, c] = [cost.signature, cost.bare, cost.token].map(micros);
+        let name = algorithm.as_str();
+        println!("{name:<12}{a:>10.1} µs{b:>16.1} µs{c:>10.1} µs{:>19.2}{:>21.0}", c / (a + b), 1e6 / c);
+    }
+    println!("\nThe goal is a ratio of at most 2.5.");
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// CPU time of one operation.
+struct Cost {
+    signature: Duration,
+    bare: Duration,
+    token: Duration,
+}
+
+fn measure(algorithm: Algorithm) -> Cost {
+    let secret = SecretValue::from_random(&ambient::random());
+    let request = token_request(&secret);
+    let tokens = Server::start(move |listener| serve_tokens(listener, algorithm, secret));
+    let mut token_client = Connection::open(tokens.address, request.clone());
+    let answer = token_client.exchange();
+    let bare = Server::start(move |listener| serve_bare(listener, Bytes::from(vec![b'x'; answer])));
+    let mut bare_client = Connection::open(bare.address, request);
+    assert_eq!(bare_client.exchange(), answer);
+    let key = SigningKey::generate(algorithm).unwrap();
+    let mut rounds: [Vec<Duration>; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        rounds[0].push(signatures(&key));
+        rounds[1].push(bare.cpu_of(|| bare_client.exchanges()));
+        rounds[2].push(tokens.cpu_of(|| token_client.exchanges()));
+    }
+    let [signature, bare, token] = rounds.map(median);
+    Cost { signature, bare, token }
+}
+
+fn median(mut rounds: Vec<Duration>) -> Duration {
+    rounds.sort();
+    rounds[rounds.len() / 2] / u32::try_from(OPERATIONS).unwrap()
+}
+
+fn signatures(key: &SigningKey) -> Duration {
+    // As long as header and claims of a token.
+    let input = vec![b'x'; 600];
+    let before = thread_cpu();
+    for _ in 0..OPERATIONS {
+        assert!(!key.sign(&input).unwrap().is_empty());
+    }
+    thread_cpu() - before
+}
+
+fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
+}
+
+/// A server with one thread of its own, which alone does its work.
+struct Server {
+    address: SocketAddr,
+    clock: mpsc::UnboundedSender<oneshot::Sender<Duration>>,
+}
+
+impl Server {
+    fn start<F: Future<Output = ()>>(serve: impl FnOnce(TcpListener) -> F + Send + 'static) -> Self {
+        let (clock, mut readings) = mpsc::unbounded_channel::<oneshot::Sender<Duration>>();
+        let (started, address) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                started.send(listener.local_addr().unwrap()).unwrap();
+                let read_clock = async {
+                    while let Some(reply) = readings.recv().await {
+                        reply.send(thread_cpu()).unwrap();
+                    }
+                };
+                tokio::select! {
+                    () = serve(listener) => {}
+                    () = read_clock => {}
+                }
+            });
+        });
+        Self { address: address.recv().unwrap(), clock }
+    }
+
+    /// The CPU time of the server's thread while `work` is done.
+    fn cpu_of(&self, work: impl FnOnce()) -> Duration {
+        let before = self.cpu();
+        work();
+        self.cpu() - before
+    }
+
+    fn cpu(&self) -> Duration {
+        let (reply, reading) = oneshot::channel();
+        self.clock.send(reply).unwrap();
+        reading.blocking_recv().unwrap()
+    }
+}
+
+/// A client that sends one request after the other.
+struct Connection {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    fn open(address: SocketAddr, request: Vec<u8>) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, request, answer: vec![0; 16 * 1024] }
+    }
+
+    fn exchanges(&mut self) {
+        for _ in 0..OPERATIONS {
+            self.exchange();
+        }
+    }
+
+    /// Gives the length of the answer's body.
+    fn exchange(&mut self) -> usize {
+        self.stream.write_all(&self.request).unwrap();
+        let mut read = 0;
+        loop {
+            let more = self.stream.read(&mut self.answer[read..]).unwrap();
+            assert!(more > 0, "the server closed the connection");
+            read += more;
+            let answer = std::str::from_utf8(&self.answer[..read]).unwrap();
+            let Some((head, body)) = answer.split_once("\r\n\r\n") else { continue };
+            assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
+            if body.len() == content_length(head) {
+                return body.len();
+            }
+        }
+    }
+}
+
+fn content_length(head: &str) -> usize {
+    let head = head.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.expect("the answer says its length").parse().unwrap()
+}
+
+async fn serve_bare(listener: TcpListener, body: Bytes) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let body = body.clone();
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let body = body.clone();
+            async move {
+                request.into_body().collect().await.unwrap();
+                Ok::<_, Infallible>(Response::new(Full::new(body)))
+            }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+    }
+}
+
+async fn serve_tokens(listener: TcpListener, algorithm: Algorithm, secret: SecretValue) {
+    let endpoint = Endpoint {
+        snapshot: Arc::new(arc_swap::ArcSwap::from_pointee(snapshot(algorithm, &secret))),
+        contact: Arc::new(in_contact()),
+        issuer: Issuer::parse("https://keywright.auth.svc").unwrap(),
+        lifetimes: Default::default(),
+        body_limits: Default::default(),
+        metrics: TokenMetrics::new(&mut Default::default()),
+    };
+    // The connection is idle while the others have their turn.
+    let hour = Duration::from_secs(3600);
+    let limits = Limits { head: hour, idle: hour, ..Limits::default() };
+    serve(listener, TlsMode::Plain, router(Arc::new(endpoint)), limits, Default::default()).await;
+}
+
+/// For as long as the benchmark runs.
+fn in_contact() -> Contact {
+    let hour = Duration::from_secs(3600);
+    let contact = Contact::new(Patience { doubt: hour, stale: hour });
+    contact.renewed(ambient::moment(), ambient::moment());
+    contact.refreshed(ambient::moment(), ambient::moment());
+    contact
+}
+
+/// One client among a thousand, with one API and three scopes.
+fn snapshot(algorithm: Algorithm, secret: &SecretValue) -> Snapshot {
+    let digest = DigestKey::new(&ambient::random());
+    let mut snapshot = Snapshot::default();
+    for number in 0..1_000 {
+        let client = client(number);
+        let credentials = vec![credential(&client.uid, &digest, secret)];
+        snapshot.clients.insert(client.id.clone(), Arc::new(RegisteredClient { client, credentials }));
+    }
+    let resource = resource(algorithm);
+    snapshot.audiences.insert(resource.audience.clone(), resource.object.clone());
+    snapshot.resources.insert(resource.object.clone(), Arc::new(resource));
+    snapshot.keys = Some(Arc::new(KeySet::new(vec![SigningKey::generate(algorithm).unwrap()], &[], digest)));
+    snapshot
+}
+
+fn scopes() -> Vec<Scope> {
+    ["invoices.read", "invoices.write", "invoices.approve"].map(|text| Scope::parse(text).unwrap()).into()
+}
+
+fn client(number: usize) -> Client {
+    Client {
+        id: ClientId::parse(&format!("billing.worker-{number}")).unwrap(),
+        object: ObjectName::new("billing", format!("worker-{number}")),
+        uid: format!("00000000-0000-0000-0000-{number:012}"),
+        created_at: Timestamp::UNIX_EPOCH,
+        access: vec![Access { resource: ObjectName::new("shop", "invoices"), scopes: scopes() }],
+        secret_method: SecretMethod::Any,
+        token_lifetime: None,
+        disabled: false,
+    }
+}
+
+fn credential(uid: &str, digest: &DigestKey, secret: &SecretValue) -> Credential {
+    let (id, _) = ambient::draw_credential();
+    let (digest, state) = (digest.digest(uid, &id, secret), CredentialState::Current);
+    Credential { id, digest, state, created_at: Timestamp::UNIX_EPOCH, retire_after: None, accepted_until: None, last_used_at: None }
+}
+
+fn resource(algorithm: Algorithm) -> Resource {
+    let grant = Grant {
+        namespaces: Namespaces::Named(["billing".to_owned()].into()),
+        clients: None,
+        scopes: scopes().into_iter().collect(),
+        claims: serde_json::Map::new(),
+        expires: None,
+    };
+    Resource {
+        object: ObjectName::new("shop", "invoices"),
+        uid: "00000000-0000-0000-0001-000000000000".to_owned(),
+        audience: Audience::parse("https://invoices.shop.svc").unwrap(),
+        scopes: scopes(),
+        grants: vec![grant],
+        algorithm,
+        token_type: TokenType::AtJwt,
+        max_lifetime: None,
+    }
+}
+
+/// As most libraries send it: Basic, the form and a few headers.
+fn token_request(secret: &SecretValue) -> Vec<u8> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let credentials = STANDARD.encode(format!("billing.worker-500:{}", secret.expose()));
+    let form = "grant_type=client_credentials&scope=invoices.read+invoices.write";
+    format!(
+        "POST /oauth2/token HTTP/1.1\r\nHost: keywright.auth.svc\r\nUser-Agent: bench/1.0\r\nAccept: application/json\r\n\
+         Authorization: Basic {credentials}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    )
+    .into_bytes()
+}
