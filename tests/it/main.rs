@@ -9,18 +9,28 @@
 
 mod accepted;
 mod applied;
+mod bad_start;
 mod certificate;
 mod chart;
+mod clients;
 #[path = "../cluster/mod.rs"]
 mod cluster;
+mod crash;
+mod deleted;
 mod feed;
+mod foreign_secret;
 mod golden;
 mod harness;
+mod healed;
 mod keys;
 mod leader;
 mod objects;
 mod operator;
+mod outage;
 mod replicas;
+mod secrecy;
+mod stale;
 mod teams;
+mod tenants;
 mod validation;
 mod workload;

@@ -1,6 +1,7 @@
 //! The operator as a user installs it: the chart, by helm; the rights of its ServiceAccount and nothing more; the flags that its Deployment
 //! gives. There is no node, so that its pods are processes of this machine, and the issuer is on loopback.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +51,9 @@ pub(crate) struct Operator<'cluster> {
     pub(crate) replicas: Vec<Replica>,
     arguments: Vec<String>,
     policy: PathBuf,
+    log_filter: &'static str,
+    /// Values that no log may contain.
+    seen: Mutex<BTreeSet<String>>,
 }
 
 /// One of its pods.
@@ -89,7 +93,26 @@ impl<'cluster> Operator<'cluster> {
         let policy = written_policy(cluster, &namespace).await;
         let arguments = arguments_of_the_deployment(cluster, &namespace).await;
         let kubeconfig = cluster.kubeconfig_for_service_account(&namespace, RELEASE).await.unwrap();
-        Self { cluster, name, namespace, issuer, kubeconfig, replicas, arguments, policy }
+        let (log_filter, seen) = ("keywright=debug,info", Mutex::default());
+        Self { cluster, name, namespace, issuer, kubeconfig, replicas, arguments, policy, log_filter, seen }
+    }
+
+    /// Another installation of one replica with the same rights: in the same namespace, under another release's name and its own `spec.issuer`.
+    pub(crate) fn sibling(&self, index: usize) -> Self {
+        let name = format!("{}-{index}", self.name);
+        let log_name = format!("{}-{index}", self.namespace);
+        let replicas = vec![Replica::new(self.cluster, &log_name, 0)];
+        let issuer = format!("https://localhost:{}", replicas[0].port);
+        let renamed = |argument: &String| match argument.split_once('=').map_or(argument.as_str(), |(flag, _)| flag) {
+            "--name" => format!("--name={name}"),
+            "--release" => format!("--release={RELEASE}-{index}"),
+            "--issuer" => format!("--issuer={issuer}"),
+            _ => argument.clone(),
+        };
+        let arguments = self.arguments.iter().map(renamed).collect();
+        let (namespace, kubeconfig, policy) = (self.namespace.clone(), self.kubeconfig.clone(), self.policy.clone());
+        let (log_filter, seen) = (self.log_filter, Mutex::default());
+        Self { cluster: self.cluster, name, namespace, issuer, kubeconfig, replicas, arguments, policy, log_filter, seen }
     }
 
     /// Installs the chart, and starts one replica.
@@ -97,6 +120,21 @@ impl<'cluster> Operator<'cluster> {
         let operator = Self::install(cluster, Setup::default()).await;
         operator.start_all().await;
         operator
+    }
+
+    /// With this filter of what is logged (`RUST_LOG`).
+    pub(crate) fn logging(self, log_filter: &'static str) -> Self {
+        Self { log_filter, ..self }
+    }
+
+    /// Notes values that no log may contain.
+    pub(crate) fn saw(&self, values: impl IntoIterator<Item = String>) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend(values);
+    }
+
+    /// The values that no log may contain.
+    pub(crate) fn seen(&self) -> BTreeSet<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts all replicas, and waits until they are ready.
@@ -128,7 +166,7 @@ impl<'cluster> Operator<'cluster> {
             _ => argument.clone(),
         };
         let mut command = Command::new(env!("CARGO_BIN_EXE_keywright"));
-        command.args(self.arguments.iter().map(here)).env("KUBECONFIG", kubeconfig.path()).env("RUST_LOG", "keywright=debug,info");
+        command.args(self.arguments.iter().map(here)).env("KUBECONFIG", kubeconfig.path()).env("RUST_LOG", self.log_filter);
         command
     }
 

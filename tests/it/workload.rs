@@ -134,6 +134,8 @@ impl Operator<'_> {
     pub(crate) async fn credentials(&self, namespace: &str, name: &str) -> Credentials {
         let client = self.client_is(namespace, name, "Issued").await;
         let secret = client.status.and_then(|status| status.binding).unwrap().name;
-        Credentials::read(&self.cluster.client().await.unwrap(), namespace, &secret).await
+        let credentials = Credentials::read(&self.cluster.client().await.unwrap(), namespace, &secret).await;
+        self.saw(credentials.0.get("client-secret").cloned());
+        credentials
     }
 }

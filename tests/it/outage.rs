@@ -1,0 +1,155 @@
+//! A control plane of its own, because its API server is counted and stopped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use tokio::task::JoinSet;
+
+use crate::cluster::{ControlPlane, Options, eventually};
+use crate::operator::{Operator, SOON, Setup};
+use crate::teams::{Teams, WORKER};
+use crate::workload::{Answer, Credentials};
+
+/// The promise about the time after an outage.
+const CAUGHT_UP: Duration = Duration::from_secs(5);
+
+/// Requests that write, by resource, as the API server itself counts them: all but Leases, which beat like a heart.
+async fn writes(kube: &Client) -> BTreeMap<String, u64> {
+    let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
+    let metrics = kube.request_text(request).await.unwrap();
+    let label = |line: &str, name: &str| {
+        line.split(&format!("{name}=\"")).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned()
+    };
+    let mut counted = BTreeMap::new();
+    for line in metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
+        let (verb, resource) = (label(line, "verb"), label(line, "resource"));
+        let count: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        let ours = ["oauthclients", "protectedresources", "secrets", "configmaps", "events"].contains(&resource.as_str());
+        if ours && ["POST", "PUT", "PATCH", "APPLY", "DELETE"].contains(&verb.as_str()) {
+            *counted.entry(format!("{verb} {resource}")).or_insert(0) += count as u64;
+        }
+    }
+    counted
+}
+
+/// No hot loop: objects that are settled cost no write, neither while the operator runs on nor when it starts again.
+async fn settled_objects_cost_no_write(operator: &Operator<'_>, teams: &Teams<'_>) {
+    // What had to be said of the last client is said when a later one is served.
+    let later = Teams::served_by(operator).await;
+    later.worker().await;
+    let settled = writes(&teams.kube).await;
+    assert!(settled["POST secrets"] >= 2 && settled["PATCH oauthclients"] >= 2, "{settled:?}");
+    for replica in &operator.replicas {
+        replica.process().terminate().unwrap();
+    }
+    for replica in &operator.replicas {
+        replica.process().exit(SOON).await.unwrap();
+    }
+    operator.start_all().await;
+    // The next one costs what one costs, and nothing else was written.
+    let next = Teams::served_by(operator).await;
+    let before = writes(&teams.kube).await;
+    next.worker().await;
+    let after = writes(&teams.kube).await;
+    let again = Teams::served_by(operator).await;
+    again.worker().await;
+    let one_more = writes(&teams.kube).await;
+    let cost = |from: &BTreeMap<String, u64>, to: &BTreeMap<String, u64>| -> BTreeMap<String, u64> {
+        to.iter().map(|(name, count)| (name.clone(), count - from.get(name).copied().unwrap_or(0))).collect()
+    };
+    assert_eq!(cost(&settled, &before).values().sum::<u64>(), 0, "a start over settled objects wrote {:?}", cost(&settled, &before));
+    assert_eq!(cost(&before, &after), cost(&after, &one_more));
+}
+
+/// Requests that go on and on, and what was answered to them.
+struct Load {
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<Vec<(Instant, Answer)>>,
+}
+
+impl Load {
+    /// Of this many callers, each of which asks again as soon as it was answered; wrong credentials after a pause.
+    fn begin(callers: Vec<(Credentials, String)>, pause: Duration) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for (credentials, url) in callers {
+            let stop = Arc::clone(&stop);
+            tasks.spawn(async move {
+                let http = credentials.http();
+                let mut answers = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    answers.push((begun, credentials.token_at(&http, &url, &[]).await));
+                    tokio::time::sleep(pause).await;
+                }
+                answers
+            });
+        }
+        Self { stop, tasks }
+    }
+
+    async fn end(self) -> Vec<(Instant, Answer)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.tasks.join_all().await.into_iter().flatten().collect()
+    }
+}
+
+/// F8: tokens go on without an API server; what may have changed meanwhile is answered 503, never 401.
+async fn tokens_go_on_while_the_api_server_is_away(operator: &Operator<'_>, teams: &Teams<'_>, credentials: &Credentials) {
+    let mut wrong = credentials.clone();
+    wrong.0.insert("client-secret".to_owned(), "x".repeat(43));
+    let mut unknown = credentials.clone();
+    unknown.0.insert("client-id".to_owned(), format!("{}.nobody", teams.billing));
+    let urls = operator.replicas.iter().map(|replica| format!("https://localhost:{}/oauth2/token", replica.port));
+    let urls: Vec<_> = urls.collect();
+    let good = Load::begin(urls.iter().map(|url| (credentials.clone(), url.clone())).collect(), Duration::from_millis(10));
+
+    operator.cluster.stop_api_server().unwrap();
+    let http = credentials.http();
+    let mut doubted = Vec::new();
+    for url in &urls {
+        let doubt = async || match wrong.token_at(&http, url, &[]).await {
+            answer if answer.status == 503 => Ok(answer),
+            answer => Err(format!("{answer:?}")),
+        };
+        let answer = eventually(Duration::from_secs(20), "a wrong secret is answered 503", doubt).await.unwrap();
+        assert_eq!(
+            (answer.retry_after.as_deref(), answer.body["error"].as_str()),
+            (Some("1"), Some("temporarily_unavailable")),
+            "{answer:?}"
+        );
+        doubted.push((wrong.clone(), url.clone()));
+        doubted.push((unknown.clone(), url.clone()));
+    }
+    let bad = Load::begin(doubted, Duration::from_millis(100));
+    // Longer than a doubt begins late, and than any Lease.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let returning = Instant::now();
+    operator.cluster.restart_api_server().await.unwrap();
+    let returned = Instant::now();
+    teams.apply(&WORKER.replace("name: worker", "name: after")).await;
+    operator.client_is(&teams.billing, "after", "AccessDenied").await;
+    teams.every_replica_answers(&wrong, 401).await;
+    assert!(returned.elapsed() < CAUGHT_UP, "caught up only {:?} after the API server was ready\n{}", returned.elapsed(), operator.logs());
+
+    let refused: Vec<_> = bad.end().await.into_iter().filter(|(begun, answer)| *begun < returning && answer.status != 503).collect();
+    assert!(refused.is_empty(), "{} answers like {:?}", refused.len(), refused.first());
+    let good = good.end().await;
+    let failed: Vec<_> = good.iter().filter(|(_, answer)| answer.status != 200).collect();
+    assert!(failed.is_empty() && good.len() > 100, "{} of {} failed like {:?}", failed.len(), good.len(), failed.first());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settled_objects_cost_nothing_and_an_outage_costs_no_token() {
+    let cluster = ControlPlane::start(Options { controllers: Vec::new(), ..Options::default() }).await.unwrap();
+    let operator = Operator::install(&cluster, Setup { replicas: 2, ..Setup::default() }).await;
+    operator.start_all().await;
+    let teams = Teams::served_by(&operator).await;
+    let credentials = teams.worker().await;
+    settled_objects_cost_no_write(&operator, &teams).await;
+    tokens_go_on_while_the_api_server_is_away(&operator, &teams, &credentials).await;
+    operator.keeps_its_secrets().await;
+}
