@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use keywright::ambient::boot_time;
 use kube::Client;
 use tokio::task::JoinSet;
 
@@ -26,10 +27,10 @@ async fn writes(kube: &Client) -> BTreeMap<String, u64> {
     let mut counted = BTreeMap::new();
     for line in metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
         let (verb, resource) = (label(line, "verb"), label(line, "resource"));
-        let count: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        let count: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
         let ours = ["oauthclients", "protectedresources", "secrets", "configmaps", "events"].contains(&resource.as_str());
         if ours && ["POST", "PUT", "PATCH", "APPLY", "DELETE"].contains(&verb.as_str()) {
-            *counted.entry(format!("{verb} {resource}")).or_insert(0) += count as u64;
+            *counted.entry(format!("{verb} {resource}")).or_insert(0) += count;
         }
     }
     counted
@@ -67,7 +68,7 @@ async fn settled_objects_cost_no_write(operator: &Operator<'_>, teams: &Teams<'_
 /// Requests that go on and on, and what was answered to them.
 struct Load {
     stop: Arc<AtomicBool>,
-    tasks: JoinSet<Vec<(Instant, Answer)>>,
+    tasks: JoinSet<Vec<(Duration, Answer)>>,
 }
 
 impl Load {
@@ -81,7 +82,7 @@ impl Load {
                 let http = credentials.http();
                 let mut answers = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
-                    let begun = Instant::now();
+                    let begun = boot_time();
                     answers.push((begun, credentials.token_at(&http, &url, &[]).await));
                     tokio::time::sleep(pause).await;
                 }
@@ -91,7 +92,7 @@ impl Load {
         Self { stop, tasks }
     }
 
-    async fn end(self) -> Vec<(Instant, Answer)> {
+    async fn end(self) -> Vec<(Duration, Answer)> {
         self.stop.store(true, Ordering::Relaxed);
         self.tasks.join_all().await.into_iter().flatten().collect()
     }
@@ -127,13 +128,18 @@ async fn tokens_go_on_while_the_api_server_is_away(operator: &Operator<'_>, team
     let bad = Load::begin(doubted, Duration::from_millis(100));
     // Longer than a doubt begins late, and than any Lease.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let returning = Instant::now();
+    let returning = boot_time();
     operator.cluster.restart_api_server().await.unwrap();
-    let returned = Instant::now();
+    let returned = boot_time();
     teams.apply(&WORKER.replace("name: worker", "name: after")).await;
     operator.client_is(&teams.billing, "after", "AccessDenied").await;
     teams.every_replica_answers(&wrong, 401).await;
-    assert!(returned.elapsed() < CAUGHT_UP, "caught up only {:?} after the API server was ready\n{}", returned.elapsed(), operator.logs());
+    assert!(
+        (boot_time() - returned) < CAUGHT_UP,
+        "caught up only {:?} after the API server was ready\n{}",
+        boot_time() - returned,
+        operator.logs()
+    );
 
     let refused: Vec<_> = bad.end().await.into_iter().filter(|(begun, answer)| *begun < returning && answer.status != 503).collect();
     assert!(refused.is_empty(), "{} answers like {:?}", refused.len(), refused.first());

@@ -75,9 +75,9 @@ async fn a_canary_is_nowhere_even_where_everything_is_logged() {
     let canary = |number: u32| format!("canary-{number}-{}", "c".repeat(30));
     let grant = ("grant_type", "client_credentials".to_owned());
     let requests = [
-        http.post(url).basic_auth(credentials.get("client-id"), Some(canary(1))).form(&[grant.clone()]),
+        http.post(url).basic_auth(credentials.get("client-id"), Some(canary(1))).form(std::slice::from_ref(&grant)),
         http.post(url).form(&[grant.clone(), ("client_id", credentials.get("client-id").to_owned()), ("client_secret", canary(2))]),
-        http.post(url).bearer_auth(canary(3)).form(&[grant.clone()]),
+        http.post(url).bearer_auth(canary(3)).form(std::slice::from_ref(&grant)),
         http.post(url).form(&[grant, ("client_assertion", canary(4)), ("client_assertion_type", "jwt".to_owned())]),
         http.post(format!("{url}?client_secret={}", canary(5))).body("x"),
         http.post(url).basic_auth(canary(6), Some(canary(7))).form(&[("scope", canary(8))]),
