@@ -4,6 +4,7 @@ use crate::{
     domain::credential::{CredentialId, SecretValue},
     replica::contact::Moment,
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -47,8 +48,8 @@ pub fn draw_credential() -> (CredentialId, SecretValue) {
     (CredentialId::from_random(random()), SecretValue::from_random(&bytes))
 }
 
-/// A new `jti` (RFC 7519 §4.1.7): 128 random bits as 32 hexadecimal digits.
+/// A new `jti` (RFC 7519 §4.1.7): 128 random bits as 22 base64url characters.
 #[must_use]
 pub fn draw_jti() -> String {
-    format!("{:032x}", u128::from_be_bytes(random()))
+    URL_SAFE_NO_PAD.encode(random::<16>())
 }

@@ -30,6 +30,9 @@ pub struct Condition {
     pub message: String,
 }
 
+/// Most bytes of a message.
+const MESSAGE: usize = 8_192;
+
 /// What a condition is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ConditionType {
@@ -92,7 +95,7 @@ impl Condition {
             observed_generation: None,
             last_transition_time: whole_seconds(now),
             reason: reason.as_str().to_owned(),
-            message: message.into(),
+            message: shortened(message.into()),
         }
     }
 
@@ -109,6 +112,15 @@ impl Condition {
         let last_transition_time = same.map_or_else(|| self.last_transition_time.clone(), |known| known.last_transition_time.clone());
         Self { last_transition_time, ..self }
     }
+}
+
+/// The schema bounds messages: a longer one would take the whole status with it.
+fn shortened(mut message: String) -> String {
+    if message.len() > MESSAGE {
+        message.truncate(message.floor_char_boundary(MESSAGE));
+        message.push('…');
+    }
+    message
 }
 
 /// RFC 3339 with whole seconds, as `meta/v1` Time has it.

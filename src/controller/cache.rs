@@ -14,7 +14,7 @@ use k8s_openapi::{
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -78,6 +78,13 @@ impl<K: Made> Cache<K> {
         let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
     }
 
+    /// The Lease is lost: nothing is known until the next list.
+    pub(crate) fn clear(&self) {
+        self.listed.send_replace(false);
+        lock(&self.objects).clear();
+        lock(&self.made).clear();
+    }
+
     /// Watches until `stop`, and tells what is to be looked at.
     pub(crate) async fn follow(&self, kube: Client, changes: mpsc::UnboundedSender<Subject>, stop: CancellationToken) {
         let selector = format!("{}={},{}", api::LABEL_MANAGED_BY, api::MANAGED_BY, K::LABEL);
@@ -100,26 +107,30 @@ impl<K: Made> Cache<K> {
     fn handle(&self, event: Event<K>) -> Vec<ObjectName> {
         match event {
             Event::Listed { objects, .. } => {
-                let listed: Vec<ObjectName> = objects.iter().map(name_of).collect();
+                let listed: HashSet<ObjectName> = objects.iter().map(name_of).collect();
                 let gone: Vec<ObjectName> = lock(&self.objects).keys().filter(|name| !listed.contains(name)).cloned().collect();
                 let removed = gone.iter().filter_map(|name| self.remove(name));
-                let owners = removed.chain(objects.into_iter().filter_map(|object| self.put(object))).collect();
+                let owners = removed.chain(objects.into_iter().flat_map(|object| self.put(object))).collect();
                 self.listed.send_replace(true);
                 owners
             }
-            Event::Applied { object, .. } => self.put(object).into_iter().collect(),
+            Event::Applied { object, .. } => self.put(object),
             Event::Deleted { name, .. } => self.remove(&name).into_iter().collect(),
             Event::Unreadable { .. } | Event::Progress { .. } | Event::Agreed { .. } => Vec::new(),
         }
     }
 
-    fn put(&self, object: K) -> Option<ObjectName> {
+    /// Whom it was made for before, and now.
+    fn put(&self, object: K) -> Vec<ObjectName> {
         let name = name_of(&object);
         let former = self.remove(&name);
-        let owner = owner_of(&object).or(former)?;
-        lock(&self.made).entry(owner.clone()).or_default().push(name.clone());
-        lock(&self.objects).insert(name, Arc::new(object));
-        Some(owner)
+        let owner = owner_of(&object);
+        if let Some(owner) = &owner {
+            lock(&self.made).entry(owner.clone()).or_default().push(name.clone());
+            lock(&self.objects).insert(name, Arc::new(object));
+        }
+        let former = former.filter(|former| Some(former) != owner.as_ref());
+        former.into_iter().chain(owner).collect()
     }
 
     fn remove(&self, name: &ObjectName) -> Option<ObjectName> {

@@ -24,16 +24,18 @@ use crate::{
     keys::KeySet,
     replica::{Watched, gate::Passage},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use std::{sync::Arc, time::Duration};
 
 /// Most steps of one look; a rotation has four. Whoever needs more is being written to by somebody else all the time.
 const MOST_STEPS: usize = 24;
 /// How soon a blocked gate, or a Secret that the garbage collector is about to take, is looked at again.
-const SOON: Duration = Duration::from_millis(250);
+const WAITING: Duration = Duration::from_secs(1);
 /// How long one look waits for the gate, after which it says who keeps it shut.
-const GATE_PATIENCE: Duration = Duration::from_secs(5);
+const GATE_PATIENCE: Duration = Duration::from_secs(1);
+/// A rotation that the gate has held for so long is worth an event.
+const GATE_WORTH_A_WORD: SignedDuration = SignedDuration::from_secs(5);
 /// How often it looks meanwhile.
 const GATE_EVERY: Duration = Duration::from_millis(100);
 /// How soon a conflict is looked at again that no watch of ours shows the end of.
@@ -48,6 +50,8 @@ struct Work<'a> {
     keys: Arc<KeySet>,
     /// Those of a client without `spec.rotation`: the schema has no such part yet.
     rules: Rules,
+    /// The metadata.generation that all this was computed from.
+    generation: Option<i64>,
 }
 
 /// How far the steps went.
@@ -83,10 +87,16 @@ impl Controller {
             (Ok(registered), Some(keys)) => {
                 let (client, shape) = (registered.client.clone(), Shape::of(&object));
                 let endpoints = self.endpoints();
-                Work { controller: self, client, shape, endpoints, keys, rules: Rules::default() }.run(&object).await
+                Work { controller: self, client, shape, endpoints, keys, rules: Rules::default(), generation: object.metadata.generation }
+                    .run(&object)
+                    .await
             }
-            // The leader has not made them yet.
-            (Ok(_), None) => Ok(Outcome::Again(SOON)),
+            // They wake everything when they are there.
+            (Ok(_), None) => {
+                let verdict = Verdict::refused(Reason::SigningKeyUnavailable, "the leader has not made the keys and the certificate yet");
+                self.write_verdict(&object, &verdict, Facts::default()).await?;
+                Ok(Outcome::Settled)
+            }
             (Err(refusal), _) => {
                 let verdict = Verdict::refused(refusal.reason, refusal.message);
                 self.write_verdict(&object, &verdict, Facts::default()).await?;
@@ -119,25 +129,29 @@ impl Controller {
 
 impl Work<'_> {
     async fn run(&self, cached: &OAuthClient) -> Result<Outcome, Fault> {
-        let ended = match self.settled_in_caches(cached) {
-            Some(settled) => Ok(settled),
-            None => self.advance().await,
+        let done = self.walk(cached).await;
+        if let Err(fault) = &done {
+            self.report_fault(cached, fault).await;
+        }
+        done
+    }
+
+    async fn walk(&self, cached: &OAuthClient) -> Result<Outcome, Fault> {
+        let progress = match self.settled_in_caches(cached) {
+            Some(settled) => settled,
+            None => self.advance().await?,
         };
-        match ended {
-            Ok(Progress::Settled(seen, credentials, wake_at)) => self.settle(*seen, &credentials, wake_at).await,
-            Ok(Progress::Waiting(seen, why)) => {
+        match progress {
+            Progress::Settled(seen, credentials, wake_at) => self.settle(*seen, &credentials, wake_at).await,
+            Progress::Waiting(seen, why) => {
                 self.report(&seen, &findings::pending(&self.findings(), why), None).await?;
-                Ok(Outcome::Again(SOON))
+                Ok(Outcome::Again(WAITING))
             }
-            Ok(Progress::Refused(seen, verdict)) => {
+            Progress::Refused(seen, verdict) => {
                 self.report(&seen, &verdict, None).await?;
                 Ok(Outcome::Again(CONFLICT))
             }
-            Ok(Progress::Gone) => Ok(Outcome::Settled),
-            Err(fault) => {
-                self.report_fault(cached, &fault).await;
-                Err(fault)
-            }
+            Progress::Gone => Ok(Outcome::Settled),
         }
     }
 
@@ -145,7 +159,7 @@ impl Work<'_> {
     fn settled_in_caches(&self, cached: &OAuthClient) -> Option<Progress> {
         let secret = self.controller.secrets.get(&ObjectName::new(&self.client.object.namespace, &self.shape.name))?;
         let seen = Seen { object: cached.clone(), secret: Some((*secret).clone()) };
-        let Look::Plan(slots, Plan { step: None, wake_at }) = self.look(&seen, false) else { return None };
+        let Look::Plan(slots, Plan { step: None, wake_at }) = self.look(&seen, None) else { return None };
         let credentials = known(&slots.register);
         self.tidied(&seen, &credentials).is_none().then(|| Progress::Settled(Box::new(seen), credentials, wake_at))
     }
@@ -153,10 +167,17 @@ impl Work<'_> {
     /// Read, plan, make one step, again: until nothing is left to do or something has to be waited for.
     async fn advance(&self) -> Result<Progress, Fault> {
         let mut first = Object::Status;
-        let mut gate_passed = false;
+        let mut passed = None;
+        let mut contended = 0;
         for _ in 0..MOST_STEPS {
             let Some(seen) = self.live(first).await? else { return Ok(Progress::Gone) };
-            let (slots, plan) = match self.look(&seen, gate_passed) {
+            if !self.controller.is_ours_to_write(&seen.object) {
+                return Ok(Progress::Gone);
+            }
+            if seen.object.metadata.generation != self.generation {
+                return Err(self.contended("OAuthClient"));
+            }
+            let (slots, plan) = match self.look(&seen, passed.as_ref()) {
                 Look::Plan(slots, plan) => (slots, plan),
                 Look::Refused(verdict) => return Ok(Progress::Refused(Box::new(seen), verdict)),
             };
@@ -167,33 +188,57 @@ impl Work<'_> {
                 first = object;
                 continue;
             }
-            if let Step::Gate(_) = step {
+            if let Step::Gate(id) = step {
                 match self.gate(&seen).await? {
-                    Passage::Passed => gate_passed = true,
-                    Passage::Blocked { replicas } => {
-                        let why = findings::blocked(&replicas);
-                        self.controller.events.blocked(&seen.object, &why);
-                        return Ok(Progress::Waiting(Box::new(seen), why));
-                    }
+                    Passage::Passed => passed = Some(id),
+                    Passage::Blocked { replicas } => return Ok(self.blocked(seen, &known(&slots.register), &id, &replicas)),
                 }
                 continue;
             }
+            self.confirm_digest_key(&seen, &slots).await?;
             match self.take(&step, &seen, &slots).await {
                 Err(fault) if fault.is_contended() && seen.secret.is_some() && seen.holder() == Holder::Nobody => {
                     return Ok(Progress::Waiting(Box::new(seen), "waiting for the garbage collector to take the former Secret".to_owned()));
                 }
-                Err(fault) if !fault.is_contended() => return Err(fault),
-                _ => {}
+                Err(fault) if !fault.is_contended() || contended > 0 => return Err(fault),
+                Err(_) => contended += 1,
+                Ok(()) => {}
             }
         }
-        Err(Fault::Contended { kind: "status", object: self.client.object.clone() })
+        Err(self.contended("status"))
+    }
+
+    fn contended(&self, kind: &'static str) -> Fault {
+        Fault::Contended { kind, object: self.client.object.clone() }
+    }
+
+    /// A gate that stays shut is worth an event and a word in the status; one that opens within seconds is not.
+    fn blocked(&self, seen: Seen, credentials: &[Credential], id: &CredentialId, replicas: &[String]) -> Progress {
+        let since = credentials.iter().find(|known| known.id == *id).map(|known| known.created_at);
+        if since.is_some_and(|since| ambient::now().duration_since(since) < GATE_WORTH_A_WORD) {
+            return Progress::Waiting(Box::new(seen), findings::registered().to_owned());
+        }
+        let why = findings::blocked(replicas);
+        self.controller.events.blocked(&seen.object, &why);
+        Progress::Waiting(Box::new(seen), why)
+    }
+
+    /// That the digest key is lost is believed only of the key Secret as it is now: a leader that was frozen has an old one.
+    async fn confirm_digest_key(&self, seen: &Seen, slots: &Slots) -> Result<(), Fault> {
+        let stored = seen.object.status.as_ref().and_then(|status| status.credentials.as_ref());
+        if !matches!(slots.register, Register::Never) || stored.is_none_or(Vec::is_empty) {
+            return Ok(());
+        }
+        let name = self.controller.installation.release().keys();
+        let live = observe::digest_key_name(&self.controller.kube, &name).await?;
+        if live.as_deref() == Some(self.keys.digest.name()) { Ok(()) } else { Err(self.contended("digest key")) }
     }
 
     async fn live(&self, first: Object) -> Result<Option<Seen>, Fault> {
         observe::live(&self.controller.kube, &self.client.object, &self.client.uid, &self.shape.name, first).await
     }
 
-    fn look(&self, seen: &Seen, gate_passed: bool) -> Look {
+    fn look(&self, seen: &Seen, passed: Option<&CredentialId>) -> Look {
         if let Holder::Foreign(why) = seen.holder() {
             return Look::Refused(findings::secret_conflict(&self.shape.name, &self.client.object.name, &why));
         }
@@ -204,6 +249,7 @@ impl Work<'_> {
         let credentials = known(&register);
         let is_pending = |id: &CredentialId| credentials.iter().any(|known| known.id == *id && known.state == CredentialState::Pending);
         let held = self.held().map(|held| held.id).filter(is_pending);
+        let gate_passed = held.is_some() && held.as_ref() == passed;
         let stored = seen.stored(&self.shape, &credentials, &self.keys.digest);
         let slots = Slots { register, stored, held, gate_passed, ordered: false, uses_reported_until: None };
         let plan = rotation::plan(&slots, &self.rules, ambient::now());
@@ -238,7 +284,7 @@ impl Work<'_> {
         if let Some(patch) = self.tidied(&seen, credentials) {
             self.patch_secret(&self.shape.name, &patch).await?;
         }
-        self.withdraw_from_former_secrets(credentials).await?;
+        self.withdraw_from_former_secrets().await?;
         self.report(&seen, &self.verdict(credentials), None).await?;
         let until = [wake_at, self.controller.registry.with_index(|index| index.granted_until(&self.client, ambient::now()))]
             .into_iter()
@@ -259,16 +305,21 @@ impl Work<'_> {
         self.manifest().patch(found, Published { id: &id, value: &value, fence: &fence })
     }
 
-    /// After a change of `spec.secret.name`: once the credential in the former Secret is retired, our keys go from there.
-    async fn withdraw_from_former_secrets(&self, credentials: &[Credential]) -> Result<(), Fault> {
-        for former in self.controller.secrets.made_for(&self.client.object) {
-            let name = former.name_any();
-            let id = former.annotations().get(api::ANNOTATION_CREDENTIAL).and_then(|text| CredentialId::parse(text));
-            let is_accepted = id.is_some_and(|id| credentials.iter().any(|known| known.id == id));
-            if name == self.shape.name || is_accepted {
+    /// After a change of `spec.secret.name`: once the credential in the former Secret is retired, our keys go from there. The
+    /// cache only hints at candidates; both objects are read live, the Secret first.
+    async fn withdraw_from_former_secrets(&self) -> Result<(), Fault> {
+        for candidate in self.controller.secrets.made_for(&self.client.object) {
+            let name = candidate.name_any();
+            if name == self.shape.name {
                 continue;
             }
-            self.patch_secret(&name, &build::withdrawal_patch(&former, &self.client.uid)).await?;
+            let live = observe::live(&self.controller.kube, &self.client.object, &self.client.uid, &name, Object::Secret).await?;
+            let Some(seen) = live.filter(|seen| seen.object.metadata.generation == self.generation) else { return Ok(()) };
+            let (Holder::Us, Ok(register)) = (seen.holder(), seen.register(&self.keys.digest)) else { continue };
+            let stored = seen.stored(&self.shape, &known(&register), &self.keys.digest);
+            if let (Some(former), Stored::Present { holds: None, .. }) = (&seen.secret, stored) {
+                self.patch_secret(&name, &build::withdrawal_patch(former, &self.client.uid)).await?;
+            }
         }
         Ok(())
     }
@@ -278,8 +329,10 @@ impl Work<'_> {
     }
 
     fn findings(&self) -> Grants {
-        let (missing, algorithms) =
-            self.controller.registry.with_index(|index| (index.missing(&self.client, ambient::now()), index.algorithms_of(&self.client)));
+        let (missing, algorithms) = self
+            .controller
+            .registry
+            .with_index(|index| (index.missing(&self.client, ambient::now()), index.algorithms_of(&self.client, ambient::now())));
         let lines: Vec<String> = missing.iter().map(ToString::to_string).collect();
         Grants {
             missing: (!lines.is_empty()).then(|| lines.join("; ")),

@@ -43,7 +43,13 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use pending::Pending;
 pub use provision::Settings;
 use queue::{Outcome, Queue};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +86,8 @@ pub struct Controller {
     watches: kube::Client,
     /// What clients of the endpoint have to trust (PEM).
     trusted: Arc<ArcSwapOption<String>>,
+    /// Whether that is known.
+    certificate_installed: Arc<AtomicBool>,
 }
 
 /// What a controller works with.
@@ -100,13 +108,15 @@ pub struct Parts {
     pub settings: Settings,
     /// What clients of the endpoint have to trust (PEM).
     pub trusted: Arc<ArcSwapOption<String>>,
+    /// Whether that is known.
+    pub certificate_installed: Arc<AtomicBool>,
 }
 
 impl Controller {
     /// One that does not lead yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { kube, watches, leases, installation, pod, registry, settings, trusted } = parts;
+        let Parts { kube, watches, leases, installation, pod, registry, settings, trusted, certificate_installed } = parts;
         Self {
             gate: Gate::new(&leases, &installation.namespace, &installation.release, Silence::default()),
             events: Events::start(kube.clone(), &installation, &pod),
@@ -119,6 +129,7 @@ impl Controller {
             registry,
             settings,
             trusted,
+            certificate_installed,
         }
     }
 
@@ -130,6 +141,8 @@ impl Controller {
         let config_maps = self.config_maps.follow(self.watches.clone(), sender.clone(), stop.clone());
         tokio::join!(secrets, config_maps, forward(touched, sender, stop.clone()), self.watch_gate(stop.clone()), self.work(changes, stop));
         self.pending.clear();
+        self.secrets.clear();
+        self.config_maps.clear();
     }
 
     /// A replica's silence is known when a rotation asks for it.
@@ -157,6 +170,8 @@ impl Controller {
         self.registry.with_index(Index::everything).into_iter().for_each(|touched| queue.add(touched.into(), start));
         let mut running = FuturesUnordered::new();
         loop {
+            // Looks at settled objects never wait: without this a start with 10,000 clients would let nothing else run.
+            tokio::task::consume_budget().await;
             while running.len() < AT_ONCE
                 && let Some(subject) = queue.take(ambient::boot_time())
             {
@@ -196,7 +211,7 @@ impl Controller {
 
     /// Whether it is known what clients of the endpoint have to trust: no Secret is written without it.
     fn endpoints_are_known(&self) -> bool {
-        self.settings.self_signed.is_none() || self.trusted.load().is_some()
+        !self.settings.tls || self.certificate_installed.load(Ordering::Acquire)
     }
 
     fn endpoints(&self) -> Endpoints {
@@ -226,6 +241,7 @@ impl From<Touched> for Subject {
         match touched {
             Touched::Client(name) => Self::Client(name),
             Touched::Resource(name) => Self::Resource(name),
+            Touched::Release => Self::Provision,
         }
     }
 }

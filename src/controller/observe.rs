@@ -12,7 +12,7 @@ use crate::{
         names::ObjectName,
         rotation::{Object, Register, Stored},
     },
-    keys::DigestKey,
+    keys::{DigestKey, secret::KeyFile},
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
@@ -54,6 +54,14 @@ pub(crate) async fn live(kube: &Client, name: &ObjectName, uid: &str, secret: &s
     };
     let same = object.filter(|object| object.uid().as_deref() == Some(uid) && object.metadata.deletion_timestamp.is_none());
     Ok(same.map(|object| Seen { object, secret }))
+}
+
+/// The name of the digest key in the release's key Secret, read live; `None`: there is none, or it cannot be read.
+pub(crate) async fn digest_key_name(kube: &Client, name: &ObjectName) -> Result<Option<String>, Fault> {
+    let secrets: Api<Secret> = Api::namespaced(kube.clone(), &name.namespace);
+    let found = secrets.get_opt(&name.name).await.map_err(|error| Fault::reading("key Secret", name, error))?;
+    let file = found.and_then(|secret| KeyFile::parse(&secret.data.unwrap_or_default()).ok());
+    Ok(file.map(|file| file.digest.name().to_owned()))
 }
 
 impl Seen {

@@ -23,6 +23,8 @@ const EVERY: Duration = Duration::from_secs(3600);
 pub struct Settings {
     /// The algorithm of the first signing key, and of APIs that name none.
     pub algorithm: Algorithm,
+    /// Whether the endpoint has a certificate at all.
+    pub tls: bool,
     /// The names of the self-signed serving certificate; `None`: the certificate is given, or TLS is off.
     pub self_signed: Option<BTreeSet<ServedName>>,
 }
@@ -30,9 +32,8 @@ pub struct Settings {
 impl Controller {
     /// Makes what is missing and renews what is due.
     pub(super) async fn provision(&self) -> Result<Outcome, Fault> {
-        let keys = self.provision_keys().await?;
-        let certificate = self.provision_certificate().await?;
-        Ok(Outcome::Again(keys.min(certificate)))
+        let (keys, certificate) = (self.provision_keys().await, self.provision_certificate().await);
+        Ok(Outcome::Again(keys?.min(certificate?)))
     }
 
     /// A new key signs once every replica that may be serving publishes it.

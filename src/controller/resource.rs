@@ -18,8 +18,6 @@ use std::{sync::Arc, time::Duration};
 
 /// How soon a foreign ConfigMap is looked at again: no watch of ours shows when it goes.
 const CONFLICT: Duration = Duration::from_secs(15);
-/// How soon keys that are not made yet are looked for again.
-const SOON: Duration = Duration::from_millis(250);
 
 impl Controller {
     /// Looks at one API.
@@ -34,9 +32,10 @@ impl Controller {
         {
             return Ok(Outcome::Settled);
         }
-        let Some(keys) = self.keys().filter(|_| self.endpoints_are_known()) else { return Ok(Outcome::Again(SOON)) };
-        let finding = match &standing {
-            Ok(resource) => match self.publish_verification(&object, resource, &keys).await {
+        let finding = match (&standing, self.keys().filter(|_| self.endpoints_are_known())) {
+            // They wake everything when they are there.
+            (Ok(_), None) => Finding::no(Reason::SigningKeyUnavailable, "the leader has not made the keys and the certificate yet"),
+            (Ok(resource), Some(keys)) => match self.publish_verification(&object, resource, &keys).await {
                 Ok(finding) => finding,
                 Err(fault) => {
                     if !fault.is_contended() {
@@ -45,7 +44,7 @@ impl Controller {
                     return Err(fault);
                 }
             },
-            Err(refusal) => Finding::no(refusal.reason, &refusal.message),
+            (Err(refusal), _) => Finding::no(refusal.reason, &refusal.message),
         };
         let audience = standing.ok().map(|resource| resource.audience.to_string());
         self.write_resource_status(&object, &finding, audience).await?;
@@ -54,7 +53,7 @@ impl Controller {
 
     async fn publish_verification(&self, object: &ProtectedResource, resource: &Arc<Resource>, keys: &KeySet) -> Result<Finding, Fault> {
         let wanted = object.spec.verification.as_ref().map(|verification| verification.config_map.clone());
-        self.withdraw_former_config_maps(&resource.object, wanted.as_deref()).await?;
+        self.withdraw_former_config_maps(object, &resource.object, wanted.as_deref()).await?;
         if let Some(name) = wanted
             && let Some(conflict) = self.write_config_map(object, resource, &name, keys).await?
         {
@@ -103,8 +102,13 @@ impl Controller {
     }
 
     /// After a change of `spec.verification.configMap`: what nobody keeps current any more goes.
-    async fn withdraw_former_config_maps(&self, resource: &ObjectName, wanted: Option<&str>) -> Result<(), Fault> {
-        for former in self.config_maps.made_for(resource) {
+    async fn withdraw_former_config_maps(
+        &self,
+        object: &ProtectedResource,
+        resource: &ObjectName,
+        wanted: Option<&str>,
+    ) -> Result<(), Fault> {
+        for former in self.config_maps.made_for(resource).into_iter().filter(|former| verification::is_ours(former, object)) {
             let name = former.name_any();
             if Some(name.as_str()) != wanted {
                 let patch = verification::withdrawal_patch(&former);

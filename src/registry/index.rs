@@ -35,6 +35,8 @@ pub enum Touched {
     Client(ObjectName),
     /// A `ProtectedResource`.
     Resource(ObjectName),
+    /// The release's own keys and certificate.
+    Release,
 }
 
 /// Who claims a client id: the oldest first (creationTimestamp, then UID).
@@ -213,7 +215,7 @@ impl Index {
     #[must_use]
     pub fn everything(&self) -> BTreeSet<Touched> {
         let resources = self.resources.keys().cloned().map(Touched::Resource);
-        resources.chain(self.clients.keys().cloned().map(Touched::Client)).collect()
+        resources.chain(self.clients.keys().cloned().map(Touched::Client)).chain([Touched::Release]).collect()
     }
 
     fn serves(&self, issuer: Option<&str>) -> bool {

@@ -203,6 +203,7 @@ impl Registry {
     fn handle_keys(&self, event: Event<Secret>) {
         let mut known = self.lock();
         known.reached.note(Watched::Keys, &event);
+        let is_progress = matches!(event, Event::Progress { .. } | Event::Agreed { .. });
         let secret = match event {
             Event::Listed { objects, .. } => objects.into_iter().next(),
             Event::Applied { object, .. } => Some(object),
@@ -213,10 +214,13 @@ impl Registry {
                 known.changed = true;
                 known.index.put_keys(Arc::new(keys))
             }
-            None => BTreeSet::new(),
+            None => BTreeSet::from([Touched::Release]),
         };
         drop(known);
-        self.announce(touched);
+        if !is_progress {
+            self.announce(touched);
+        }
+        self.work.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

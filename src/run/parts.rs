@@ -74,7 +74,7 @@ pub(super) struct Once {
 struct Served {
     certificate: Arc<ServingCertificate>,
     trusted: Arc<ArcSwapOption<String>>,
-    installed: AtomicBool,
+    installed: Arc<AtomicBool>,
 }
 
 impl Replica {
@@ -208,20 +208,21 @@ impl Replica {
             registry: Arc::clone(&self.registry),
             settings: self.settings.provision.clone(),
             trusted: Arc::clone(&self.served.trusted),
+            certificate_installed: Arc::clone(&self.served.installed),
         });
         let installation = &self.settings.installation;
         let (candidate, leadership) =
             Candidate::new(self.leases.clone(), &installation.namespace, &installation.release, self.process.clone(), Terms::default());
         let stop = stop.clone();
         let registry = Arc::clone(&self.registry);
+        // A task of its own: a renewal never waits for the work.
+        let give_back = CancellationToken::new();
+        let election = tasks.spawn(candidate.run(give_back.clone()));
         tasks.spawn(async move {
-            let give_back = CancellationToken::new();
-            let election = candidate.run(give_back.clone());
-            let work = async {
-                lead(controller, leadership, registry, stop).await;
-                give_back.cancel();
-            };
-            tokio::join!(election, work);
+            lead(controller, leadership, registry, stop).await;
+            give_back.cancel();
+            // The Lease is given back, or the API server could not be reached.
+            let _ = election.await;
         })
     }
 
@@ -296,13 +297,14 @@ async fn follow_certificate(source: Source<Secret>, served: Arc<Served>, registr
             let secret = match event {
                 Event::Listed { objects, .. } => objects.into_iter().next(),
                 Event::Applied { object, .. } => Some(object),
-                _ => None,
+                Event::Deleted { .. } => None,
+                Event::Unreadable { .. } | Event::Progress { .. } | Event::Agreed { .. } => continue,
             };
             if let Some(secret) = secret {
                 served.install(&secret);
-                // Every Secret and ConfigMap says what is to be trusted.
-                registry.touch_everything();
             }
+            // Every Secret and ConfigMap says what is to be trusted; the leader makes a certificate that is gone.
+            registry.touch_everything();
         }
     };
     tokio::join!(feed, install);

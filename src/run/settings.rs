@@ -88,7 +88,7 @@ impl Settings {
         let self_signed = (arguments.tls == Tls::SelfSigned).then(|| names(&installation, &arguments.tls_san)).transpose()?;
         Ok(Self {
             certificate: certificate(arguments, &installation)?,
-            provision: controller::Settings { algorithm: arguments.signing_algorithm, self_signed },
+            provision: controller::Settings { algorithm: arguments.signing_algorithm, tls: arguments.tls != Tls::Off, self_signed },
             policy: Arc::new(policy(arguments)?),
             max_stale: Duration::try_from(arguments.max_stale).unwrap_or(Duration::MAX),
             advertise: arguments.advertise.or_else(|| Some(arguments.health_listen).filter(|address| !address.ip().is_unspecified())),
@@ -123,5 +123,10 @@ fn names(installation: &Installation, given: &[String]) -> Result<BTreeSet<Serve
 fn policy(arguments: &RunArgs) -> Result<Policy, SettingsError> {
     let Some(path) = &arguments.policy else { return Ok(Policy::default()) };
     let text = std::fs::read_to_string(path).map_err(|source| SettingsError::PolicyFile { path: path.clone(), source })?;
-    serde_saphyr::from_str(&text).map_err(|error| SettingsError::Policy { path: path.clone(), why: error.to_string() })
+    serde_saphyr::from_str(&text).map_err(|error| SettingsError::Policy { path: path.clone(), why: first_line(&error.to_string()) })
+}
+
+/// The rest draws the place in the file.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
 }

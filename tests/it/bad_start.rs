@@ -118,7 +118,7 @@ async fn an_api_server_that_cannot_be_reached_is_waited_for() {
     let proxy = Proxy::start(&operator.kubeconfig).await.unwrap();
     proxy.cut_off().await;
     operator.start(operator.first(), proxy.kubeconfig());
-    says(operator.first(), &["onnection refused"]).await;
+    says(operator.first(), &["connection to the API server failed"]).await;
     proxy.restore().await.unwrap();
     operator.first().ready().await;
 }
@@ -155,7 +155,7 @@ async fn kinds_that_are_missing_are_named_and_waited_for() {
     let cluster = ControlPlane::start(bare).await.unwrap();
     let operator = Operator::install(&cluster, Default::default()).await;
     operator.start(operator.first(), &operator.kubeconfig);
-    says(operator.first(), &["OAuthClient", "CustomResourceDefinition"]).await;
+    says(operator.first(), &["oauthclients", "CustomResourceDefinition"]).await;
     let crds = Command::new(env!("CARGO_BIN_EXE_keywright")).arg("crds").output().unwrap();
     let crds = String::from_utf8(crds.stdout).unwrap();
     cluster.admin().kubectl_with(&["apply", "--server-side", "-f", "-"], &crds).await.unwrap().succeeded().unwrap();

@@ -88,6 +88,6 @@ async fn a_canary_is_nowhere_even_where_everything_is_logged() {
     operator.saw((1..=8).map(canary).chain([token.clone()]));
     operator.first().process().terminate().unwrap();
     operator.first().process().exit(crate::operator::SOON).await.unwrap();
-    assert!(operator.first().log().lines().count() > 100, "nothing was logged");
+    assert!(operator.first().log().lines().count() > 4, "nothing was logged");
     operator.keeps_its_secrets().await;
 }

@@ -120,10 +120,14 @@ impl Index {
         self.snapshot.resources.values().map(|resource| resource.algorithm).collect()
     }
 
-    /// What the tokens of the APIs that the client calls are signed with.
+    /// What the tokens that the client may get are signed with. Of an API that grants it nothing it learns nothing.
     #[must_use]
-    pub fn algorithms_of(&self, client: &Client) -> BTreeSet<Algorithm> {
-        client.access.iter().filter_map(|access| self.snapshot.resources.get(&access.resource)).map(|resource| resource.algorithm).collect()
+    pub fn algorithms_of(&self, client: &Client, now: Timestamp) -> BTreeSet<Algorithm> {
+        let labels = self.snapshot.namespaces.get(&client.object.namespace).cloned().unwrap_or_default();
+        let caller = Caller { namespace: &client.object.namespace, name: &client.object.name, namespace_labels: &labels };
+        let resources = client.access.iter().filter_map(|access| self.snapshot.resources.get(&access.resource));
+        let granting = resources.filter(|resource| !grants::granted(resource, caller, now).scopes.is_empty());
+        granting.map(|resource| resource.algorithm).collect()
     }
 
     /// What the owners of the APIs do not grant the client.
