@@ -9,7 +9,7 @@ mod settings;
 use crate::{cli::RunArgs, telemetry};
 use parts::Replica;
 use settings::Settings;
-use std::{net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -61,6 +61,8 @@ pub fn run(arguments: &RunArgs) -> Result<(), RunError> {
 }
 
 async fn start(settings: Settings) -> Result<(), RunError> {
+    // First of all: a signal before it would end the process at once.
+    let interrupted = interrupted()?;
     let tokens = listen("--listen", settings.listen).await?;
     let health = listen("--health-listen", settings.health_listen).await?;
     let config = kube::Config::infer().await.map_err(|error| RunError::Kubeconfig(error.to_string()))?;
@@ -75,7 +77,7 @@ async fn start(settings: Settings) -> Result<(), RunError> {
     let announcing = tasks.spawn(once.heartbeat.run(stops.announcing.clone()));
     let leading = replica.lead(&tasks, &stops.leading);
 
-    interrupted().await;
+    interrupted.await;
     tracing::info!("stopping: not ready any more, the Lease of the leader is given up, requests in flight are finished");
     replica.stop_being_ready();
     stops.leading.cancel();
@@ -105,13 +107,14 @@ async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, 
     TcpListener::bind(address).await.map_err(|source| RunError::Listen { flag, address, source })
 }
 
-/// SIGTERM or SIGINT.
-async fn interrupted() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+/// SIGTERM or SIGINT, from the call on.
+fn interrupted() -> Result<impl Future<Output = ()>, RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Runtime)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

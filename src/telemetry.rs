@@ -161,10 +161,12 @@ mod tests {
         let text = logged(Format::Text, Some("trace"), || {
             tracing::trace!(target: "h2::codec", "canary-trace");
             tracing::debug!(target: "kube_client::client", "canary-debug");
-            tracing::info!(target: "kube_client::client", "said");
+            tracing::warn!(target: "kube_client::client", "canary-body");
+            tracing::error!(target: "kube_client::client", "said");
+            tracing::info!(target: "hyper", "also said");
             tracing::trace!("ours");
         });
-        assert!(!text.contains("canary") && text.contains("said") && text.contains("ours"), "{text}");
+        assert!(!text.contains("canary") && text.contains(" said") && text.contains("also said") && text.contains("ours"), "{text}");
     }
 
     #[test]

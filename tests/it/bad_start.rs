@@ -76,7 +76,7 @@ async fn a_flag_that_cannot_be_followed_ends_with_one_line() {
         (vec!["--tls-san=a b"], vec!["--tls-san a b"]),
         (vec!["--policy=/no/such/file"], vec!["--policy /no/such/file", "No such file"]),
         (vec!["--policy", &unknown], vec!["--policy", "unknown.yaml", "audience"]),
-        (vec!["--policy", &lifetime], vec!["lifetime.yaml", "90s, 15m, 24h or 30d"]),
+        (vec!["--policy", &lifetime], vec!["lifetime.yaml", "write 15m or 1h"]),
         (vec!["--listen", &used], vec!["--listen", &used, "in use"]),
         (vec!["--health-listen", &used], vec!["--health-listen", &used, "in use"]),
         (vec![], vec!["no way to the API server", "KUBECONFIG"]),
