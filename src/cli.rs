@@ -85,8 +85,8 @@ pub struct RunArgs {
     /// The name of this replica's pod.
     #[arg(long, env = "KEYWRIGHT_POD")]
     pub pod: String,
-    /// The issuer identifier (RFC 8414 §2) [default: https://<release>.<namespace>.svc]
-    #[arg(long, env = "KEYWRIGHT_ISSUER")]
+    /// The issuer identifier (RFC 8414 §2); the name of the release's Service where none is given.
+    #[arg(long, env = "KEYWRIGHT_ISSUER", help = "The issuer identifier [default: https://<release>.<namespace>.svc]")]
     pub issuer: Option<String>,
     /// Address of the token endpoint.
     #[arg(long, env = "KEYWRIGHT_LISTEN", default_value = "0.0.0.0:8443")]
