@@ -1,0 +1,193 @@
+//! The safety rules, each of which can be undone: a law must fail then.
+
+use crate::server::{Client, Known, number, time};
+use keywright::domain::{
+    credential::{
+        Credential, CredentialId,
+        CredentialState::{Pending, Previous},
+    },
+    rotation::{self, Plan, Register, Rules, Slots, Step, Stored},
+};
+use std::collections::BTreeSet;
+
+/// One safety rule that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Undone {
+    /// A credential is published without waiting for the replicas.
+    Gate,
+    /// The gate looks at a LIST made before the register write.
+    GateListIsLive,
+    /// A joining replica is not waited for.
+    GateCountsJoining,
+    /// The status is patched whatever its resourceVersion.
+    StatusPrecondition,
+    /// The Secret is patched whatever its resourceVersion.
+    SecretPrecondition,
+    /// A create overwrites what is there.
+    CreateByPost,
+    /// The step that the caches ask for is made without planning again on live reads.
+    PlanAgain,
+    /// Publish reads the status first.
+    PublishReadsSecretFirst,
+    /// Fence reads the status first.
+    FenceReadsSecretFirst,
+    /// Register reads the Secret first.
+    RegisterReadsStatusFirst,
+    /// Promote reads the Secret first.
+    PromoteReadsStatusFirst,
+    /// Retire reads the Secret first.
+    RetireReadsStatusFirst,
+    /// Register forgets a lost Pending one.
+    LostPendingIsKept,
+    /// Register gives a lost Pending one an `acceptedUntil`.
+    LostPendingIsNotCut,
+    /// Promote gives a Pending one an `acceptedUntil`.
+    OtherPendingIsNotCut,
+    /// Promote forgets the one that was Current.
+    FormerCurrentIsKept,
+    /// Promote sets an `acceptedUntil` on what the fence does not name.
+    CutWaitsForFence,
+    /// What is Previous goes without a fence.
+    RetireWaitsForFence,
+    /// What makes room goes without a fence.
+    EvictionWaitsForFence,
+    /// The fence names Pending ones too.
+    FenceNamesNoPending,
+    /// What is Previous goes before its time.
+    RetireWaitsForOverlap,
+    /// What is Previous goes although there is no Secret.
+    RetireNeedsSecret,
+    /// What is Previous goes although the Secret holds it.
+    RetireSparesWhatIsHeld,
+    /// A restored value is overwritten as one that nobody registered.
+    RestoredIsPromoted,
+    /// A restored value becomes Current again although replicas refuse it already.
+    RefusedIsNotPromoted,
+    /// What was made before `secretsIssuedBefore` stays.
+    RevokedIsRefused,
+    /// A credential's `createdAt` is what the leader's clock says.
+    CreatedAt,
+    /// A replica lists before it has made its Lease.
+    LeaseBeforeList,
+    /// A replica that starts again goes on with the report of its Lease.
+    LeaseIsReset,
+    /// A replica takes over a list that is older than its snapshot.
+    ListIsConsistent,
+    /// The leader drops a Lease that changed a moment ago.
+    DropWaitsForSilence,
+    /// The leader drops a Lease whose pod is Ready, or was a moment ago.
+    DropWaitsForUnready,
+    /// The leader drops a Lease whatever its resourceVersion.
+    DropPrecondition,
+    /// Doubt begins 10 s after the end of the last renewal.
+    DoubtCountsFromStart,
+    /// A renewal alone ends doubt.
+    DoubtEndsByList,
+    /// A replica whose Lease is missing makes a new one and goes on.
+    MissingLeaseIsDoubt,
+    /// A request loads the snapshot before it looks at the clocks.
+    DoubtBeforeSnapshot,
+    /// A replica refuses after `acceptedUntil` without looking whether its snapshot is the newest.
+    RefusalNeedsHeadCheck,
+}
+
+impl Undone {
+    /// What is planned without the rule; `None`: the same.
+    pub fn decide(self, slots: &Slots, plan: &Plan, rules: &Rules, now: i64) -> Option<Plan> {
+        let again = |slots: &Slots| rotation::plan(slots, rules, time(now));
+        match self {
+            Self::CutWaitsForFence | Self::RetireWaitsForFence | Self::EvictionWaitsForFence => {
+                let wanted = again(&fenced(slots));
+                let skipped = match wanted.step {
+                    Some(Step::Promote(_)) => self == Self::CutWaitsForFence,
+                    Some(Step::Retire(_)) => self == Self::RetireWaitsForFence,
+                    Some(Step::Register { evicted: Some(_), .. }) => self == Self::EvictionWaitsForFence,
+                    _ => false,
+                };
+                (plan.step == Some(Step::Fence) && skipped).then_some(wanted)
+            }
+            Self::RetireWaitsForOverlap => Some(again(&changed(slots, |known| known.retire_after = known.retire_after.map(|_| time(0))))),
+            Self::RefusedIsNotPromoted => Some(again(&changed(slots, |known| known.accepted_until = None))),
+            Self::RestoredIsPromoted => Some(again(&without_restored(slots))),
+            Self::RetireNeedsSecret => over(slots, now).filter(|_| slots.stored == Stored::Missing).map(retire),
+            Self::RetireSparesWhatIsHeld => over(slots, now).filter(|id| holds(slots) == Some(id)).map(retire),
+            Self::RevokedIsRefused => Some(rotation::plan(slots, &Rules { secrets_issued_before: None, ..*rules }, time(now))),
+            _ => None,
+        }
+    }
+
+    /// Spoils what a step writes to status.
+    pub fn transition(self, step: &Step, before: &Client, after: &mut Vec<Known>) {
+        let was = |known: &Known, state| before.numbered(known.number).is_some_and(|before| before.state == state);
+        match (self, step) {
+            (Self::LostPendingIsKept, Step::Register { .. }) => after.retain(|known| !was(known, Pending)),
+            (Self::LostPendingIsNotCut, Step::Register { .. }) | (Self::OtherPendingIsNotCut, Step::Promote(_)) => {
+                let demoted = after.iter_mut().filter(|known| known.state == Previous && was(known, Pending));
+                demoted.for_each(|known| known.accepted_until = known.retire_after);
+            }
+            (Self::FormerCurrentIsKept, Step::Promote(id)) => after.retain(|known| known.number == number(id) || was(known, Previous)),
+            _ => {}
+        }
+    }
+
+    /// Whether the step reads the two objects in the wrong order.
+    pub fn swaps(self, step: &Step) -> bool {
+        match step {
+            Step::Publish(_) => self == Self::PublishReadsSecretFirst,
+            Step::Fence => self == Self::FenceReadsSecretFirst,
+            Step::Register { .. } => self == Self::RegisterReadsStatusFirst,
+            Step::Promote(_) => self == Self::PromoteReadsStatusFirst,
+            Step::Retire(_) => self == Self::RetireReadsStatusFirst,
+            Step::Adopt | Step::Revoke | Step::Gate(_) => false,
+        }
+    }
+}
+
+fn retire(id: CredentialId) -> Plan {
+    Plan { step: Some(Step::Retire(id)), wake_at: None }
+}
+
+fn registered(slots: &Slots) -> &[Credential] {
+    match &slots.register {
+        Register::Never => &[],
+        Register::Known(credentials) => credentials,
+    }
+}
+
+fn over(slots: &Slots, now: i64) -> Option<CredentialId> {
+    let over = |known: &&Credential| known.state == Previous && known.retire_after.is_some_and(|after| after <= time(now));
+    registered(slots).iter().find(over).map(|known| known.id.clone())
+}
+
+fn holds(slots: &Slots) -> Option<&CredentialId> {
+    match &slots.stored {
+        Stored::Present { holds, .. } => holds.as_ref(),
+        Stored::Missing => None,
+    }
+}
+
+fn fenced(slots: &Slots) -> Slots {
+    let all: BTreeSet<_> = registered(slots).iter().map(|known| known.id.clone()).collect();
+    let stored = match slots.stored.clone() {
+        Stored::Present { holds, our_form, .. } => Stored::Present { holds, our_form, fence: all },
+        Stored::Missing => Stored::Missing,
+    };
+    Slots { stored, ..slots.clone() }
+}
+
+fn changed(slots: &Slots, change: impl Fn(&mut Credential)) -> Slots {
+    let mut slots = slots.clone();
+    if let Register::Known(credentials) = &mut slots.register {
+        credentials.iter_mut().for_each(change);
+    }
+    slots
+}
+
+fn without_restored(slots: &Slots) -> Slots {
+    let mut slots = slots.clone();
+    let previous: Vec<_> = registered(&slots).iter().filter(|known| known.state == Previous).map(|known| known.id.clone()).collect();
+    if let Stored::Present { holds, .. } = &mut slots.stored {
+        *holds = holds.take().filter(|id| !previous.contains(id));
+    }
+    slots
+}
