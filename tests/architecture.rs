@@ -82,6 +82,26 @@ const ROOMS: &[Room] = &[
     ),
     pure("crate::registry::snapshot", &["crate::registry::table", "crate::domain", "crate::keys::KeySet"]),
     pure("crate::registry::table", &[]),
+    pure(
+        "crate::registry::index",
+        &[
+            "crate::registry",
+            "!crate::registry::feed",
+            "crate::api",
+            "crate::domain",
+            "crate::installation",
+            "crate::keys::KeySet",
+            "crate::policy",
+            "jiff",
+            "k8s_openapi",
+            "kube::ResourceExt",
+        ],
+    ),
+    pure("crate::controller::build", CONTROLLER),
+    pure("crate::controller::findings", CONTROLLER),
+    pure("crate::controller::pending", CONTROLLER),
+    pure("crate::controller::verdict", CONTROLLER),
+    pure("crate::controller::verification", CONTROLLER),
     pure("crate::replica::announcement", &["crate::replica", "k8s_openapi"]),
     pure("crate::replica::contact", &["jiff"]),
     pure("crate::replica::silence", &["crate::replica", "k8s_openapi"]),
@@ -154,6 +174,24 @@ const ROOMS: &[Room] = &[
     ),
 ];
 
+/// What is decided and built between observe and apply: objects and their metadata, no client.
+const CONTROLLER: &[&str] = &[
+    "crate::controller",
+    "!crate::controller::Controller",
+    "!crate::controller::apply",
+    "!crate::controller::observe",
+    "crate::api",
+    "crate::domain",
+    "crate::registry::index",
+    "jiff",
+    "k8s_openapi",
+    "kube::Resource",
+    "kube::ResourceExt",
+    "kube::api::ObjectMeta",
+    "serde",
+    "serde_json",
+];
+
 /// What of the standard library is a clock, a file, a socket, a thread or a process.
 const WORLD: [&str; 9] = [
     "std::env",
@@ -221,6 +259,9 @@ fn a_broken_wall_is_found() {
         ("oauth::grant", "use crate::registry::feed;"),
         ("oauth::grant", "use crate::ambient;"),
         ("registry::snapshot", "use kube::ResourceExt;"),
+        ("registry::index", "use super::feed::Feed;"),
+        ("controller::build", "use kube::Client;"),
+        ("controller::verdict", "use super::apply;"),
         ("keys::secret", "use super::store::Release;"),
         ("keys::secret", "use kube::Client;"),
         ("keys::store::signing", "use crate::controller::Controller;"),
