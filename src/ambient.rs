@@ -9,11 +9,17 @@ use jiff::Timestamp;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "test-clock")]
+pub mod test_clock;
+
 /// The wall clock.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
 pub fn now() -> Timestamp {
-    Timestamp::now()
+    let now = Timestamp::now();
+    #[cfg(feature = "test-clock")]
+    let now = test_clock::moved(now);
+    now
 }
 
 /// A monotonic clock that goes on while the machine sleeps (`CLOCK_BOOTTIME`), since an arbitrary start.

@@ -130,6 +130,10 @@ pub struct RunArgs {
     /// The form of the log.
     #[arg(long, env = "KEYWRIGHT_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+    /// By how many milliseconds the wall clock is off: what this file says (tests).
+    #[cfg(feature = "test-clock")]
+    #[arg(long, env = "KEYWRIGHT_TEST_CLOCK", hide = true)]
+    pub test_clock: Option<PathBuf>,
 }
 
 fn algorithm(text: &str) -> Result<Algorithm, String> {

@@ -55,6 +55,11 @@ pub enum RunError {
 /// What cannot get better by waiting.
 pub fn run(arguments: &RunArgs) -> Result<(), RunError> {
     telemetry::start(arguments.log_format.into(), arguments.log_filter.as_deref())?;
+    #[cfg(feature = "test-clock")]
+    if let Some(path) = &arguments.test_clock {
+        tracing::warn!(path = %path.display(), "the wall clock is moved by a test: no image is built so");
+        crate::ambient::test_clock::follow(path.clone());
+    }
     let settings = Settings::read(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;
     runtime.block_on(start(settings))

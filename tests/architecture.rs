@@ -98,6 +98,7 @@ const ROOMS: &[Room] = &[
         ],
     ),
     pure("crate::controller::build", CONTROLLER),
+    pure("crate::controller::clock", &["crate::replica::contact", "jiff"]),
     pure("crate::controller::findings", CONTROLLER),
     pure("crate::controller::pending", CONTROLLER),
     pure("crate::controller::verdict", CONTROLLER),

@@ -11,6 +11,7 @@ mod apply;
 mod build;
 mod cache;
 mod client;
+mod clock;
 mod events;
 mod fault;
 mod findings;
@@ -36,6 +37,7 @@ use crate::{
 use arc_swap::ArcSwapOption;
 use build::Endpoints;
 use cache::Cache;
+use clock::Clock;
 use events::Events;
 use fault::Fault;
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -59,6 +61,9 @@ const AT_ONCE: usize = 64;
 const CONTENDED: Duration = Duration::from_millis(250);
 /// How often the replicas' Leases are looked at while nothing rotates.
 const GATE_EVERY: Duration = Duration::from_secs(3);
+
+/// How often the two clocks are compared.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the leader looks at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,10 +170,9 @@ impl Controller {
             () = stop.cancelled() => return,
         }
         let mut queue = Queue::new();
-        let start = ambient::boot_time();
-        queue.add(Subject::Provision, start);
-        self.registry.with_index(Index::everything).into_iter().for_each(|touched| queue.add(touched.into(), start));
+        self.queue_everything(&mut queue);
         let mut running = FuturesUnordered::new();
+        let mut clock = Clock::new(ambient::moment());
         loop {
             // Looks at settled objects never wait: without this a start with 10,000 clients would let nothing else run.
             tokio::task::consume_budget().await;
@@ -177,15 +181,26 @@ impl Controller {
             {
                 running.push(self.look_at(subject));
             }
-            let wait = queue.next_due().map(|due| due.saturating_sub(ambient::boot_time()));
+            if let Some(step) = clock.step(ambient::moment()) {
+                tracing::warn!(seconds = step.as_secs(), "the wall clock was set: everything that waits for a time is looked at again");
+                self.queue_everything(&mut queue);
+            }
+            let due = queue.next_due().filter(|_| running.len() < AT_ONCE);
+            let wait = due.map_or(CLOCK_EVERY, |due| due.saturating_sub(ambient::boot_time()).min(CLOCK_EVERY));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some((subject, outcome)) = running.next() => queue.finished(subject, outcome, ambient::boot_time()),
                 Some(subject) = changes.recv() => queue.add(subject, ambient::boot_time()),
-                () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() && running.len() < AT_ONCE => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    fn queue_everything(&self, queue: &mut Queue<Subject>) {
+        let now = ambient::boot_time();
+        queue.add(Subject::Provision, now);
+        self.registry.with_index(Index::everything).into_iter().for_each(|touched| queue.add(touched.into(), now));
     }
 
     async fn look_at(&self, subject: Subject) -> (Subject, Outcome) {

@@ -13,6 +13,7 @@ mod bad_start;
 mod certificate;
 mod chart;
 mod clients;
+mod clock;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod crash;

@@ -64,6 +64,8 @@ pub(crate) struct Replica {
     pub(crate) port: u16,
     /// Where it tells how it is.
     pub(crate) health_port: u16,
+    /// What its wall clock is moved by (`clock`).
+    pub(crate) clock: PathBuf,
     log: PathBuf,
     process: Mutex<Option<Arc<Process>>>,
 }
@@ -167,6 +169,7 @@ impl<'cluster> Operator<'cluster> {
         };
         let mut command = Command::new(env!("CARGO_BIN_EXE_keywright"));
         command.args(self.arguments.iter().map(here)).env("KUBECONFIG", kubeconfig.path()).env("RUST_LOG", self.log_filter);
+        command.env("KEYWRIGHT_TEST_CLOCK", &replica.clock);
         command
     }
 
@@ -194,7 +197,8 @@ impl Replica {
         let pod = format!("{RELEASE}-{index}");
         // In the folder of the control plane, which is removed whatever happens to this process.
         let log = cluster.admin().path().with_file_name(format!("{namespace}-{pod}.log"));
-        Self { pod, port: free_port().unwrap(), health_port: free_port().unwrap(), log, process: Mutex::default() }
+        let clock = log.with_extension("clock");
+        Self { pod, port: free_port().unwrap(), health_port: free_port().unwrap(), clock, log, process: Mutex::default() }
     }
 
     /// Its process, running or not.
@@ -202,7 +206,7 @@ impl Replica {
         self.process.lock().unwrap_or_else(PoisonError::into_inner).clone().expect("the replica was started")
     }
 
-    fn is_started(&self) -> bool {
+    pub(crate) fn is_started(&self) -> bool {
         self.process.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
