@@ -23,7 +23,7 @@ use keywright::{
     },
     keys::{DigestKey, KeySet, SigningKey},
     metrics::TokenMetrics,
-    oauth::metadata::Issuer,
+    oauth::{metadata::Issuer, throttle::Throttle},
     registry::snapshot::Snapshot,
     replica::contact::{Contact, Patience},
     server::{Endpoint, Limits, TlsMode, router, serve},
@@ -218,6 +218,7 @@ async fn serve_tokens(listener: TcpListener, algorithm: Algorithm, secret: Secre
         issuer: Issuer::parse("https://keywright.auth.svc").unwrap(),
         lifetimes: Default::default(),
         body_limits: Default::default(),
+        throttle: Throttle::new(None),
         metrics: TokenMetrics::new(&mut Default::default()),
     };
     // The connection is idle while the others have their turn.

@@ -1,6 +1,10 @@
 //! All metrics, by name. Labels come from enums alone: nothing of a request ever becomes one (H09, S8).
 
-use crate::{ambient, oauth::error::Code, registry::Seen};
+use crate::{
+    ambient,
+    oauth::{Error, error::Code},
+    registry::Seen,
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
@@ -20,6 +24,22 @@ pub enum Outcome {
     Issued,
     /// With this `error`.
     Refused(Code),
+    /// With 429, after too many failed authentications (S17).
+    TooManyFailures,
+    /// With 429, because the client's quota is used up (G13).
+    TooManyTokens,
+}
+
+impl Outcome {
+    /// Of a request that was refused.
+    #[must_use]
+    pub fn of(error: Error) -> Self {
+        match error {
+            Error::TooManyFailures(_) => Self::TooManyFailures,
+            Error::TooManyTokens(_) => Self::TooManyTokens,
+            other => Self::Refused(other.codes().1),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,6 +52,8 @@ impl EncodeLabelValue for Outcome {
         encoder.write_str(match self {
             Self::Issued => "issued",
             Self::Refused(code) => code.as_str(),
+            Self::TooManyFailures => "too_many_failures",
+            Self::TooManyTokens => "too_many_tokens",
         })
     }
 }

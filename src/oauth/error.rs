@@ -52,6 +52,9 @@ pub enum Error {
     /// Whatever is wrong with the client's authentication: never says what.
     #[error("client authentication failed")]
     InvalidClient,
+    /// S17: after so many failures of this client id from this address; the seconds to wait.
+    #[error("too many failed authentications with this client_id from this address; wait as long as Retry-After says")]
+    TooManyFailures(u32),
     /// Another grant than client_credentials.
     #[error("grant_type must be client_credentials")]
     UnsupportedGrantType,
@@ -82,6 +85,11 @@ pub enum Error {
     /// Does not exist, is not in the client's access, or is not granted by the API's owner.
     #[error("the requested API is not granted to this client")]
     TargetNotGranted,
+    /// More tokens than policy allows a client; the seconds to wait.
+    #[error(
+        "this client asks for more tokens than the platform's policy allows; use a token until it expires, and wait as long as Retry-After says"
+    )]
+    TooManyTokens(u32),
     /// This replica may lag behind: what it does not know may exist.
     #[error("this replica cannot decide now; send the request again")]
     InDoubt,
@@ -154,6 +162,7 @@ impl Error {
                 (StatusCode::BAD_REQUEST, Code::InvalidScope)
             }
             Self::MalformedResource | Self::SeveralTargets | Self::TargetNotGranted => (StatusCode::BAD_REQUEST, Code::InvalidTarget),
+            Self::TooManyFailures(_) | Self::TooManyTokens(_) => (StatusCode::TOO_MANY_REQUESTS, Code::TemporarilyUnavailable),
             Self::InDoubt | Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError),
         }
@@ -198,6 +207,7 @@ impl Error {
             Self::MethodNotAllowed(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
             // RFC 9110 §11.6.1 wants a challenge on every 401, also where the client did not use the header.
             Self::InvalidClient => Some((header::WWW_AUTHENTICATE, CHALLENGE)),
+            Self::TooManyFailures(seconds) | Self::TooManyTokens(seconds) => Some((header::RETRY_AFTER, seconds.into())),
             Self::InDoubt => Some((header::RETRY_AFTER, RETRY_AFTER_A_SECOND)),
             Self::Unavailable => Some((header::RETRY_AFTER, RETRY_AFTER_SOME_SECONDS)),
             _ => None,
@@ -230,7 +240,7 @@ pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 #[cfg(test)]
-pub(crate) const ALL: [Error; 27] = [
+pub(crate) const ALL: [Error; 29] = [
     Error::NotFound,
     Error::MethodNotAllowed("POST"),
     Error::RequestTimeout,
@@ -245,6 +255,7 @@ pub(crate) const ALL: [Error; 27] = [
     Error::SeveralAuthentications,
     Error::ClientIdMismatch,
     Error::InvalidClient,
+    Error::TooManyFailures(3),
     Error::UnsupportedGrantType,
     Error::UnauthorizedClient,
     Error::MalformedScope,
@@ -255,6 +266,7 @@ pub(crate) const ALL: [Error; 27] = [
     Error::MalformedResource,
     Error::SeveralTargets,
     Error::TargetNotGranted,
+    Error::TooManyTokens(1),
     Error::InDoubt,
     Error::Unavailable,
     Error::Internal,
@@ -280,17 +292,19 @@ mod tests {
         }
     }
 
-    /// C09, C10, T01, T19: RFC 9110 §11.6.1, §10.2.1, §10.2.3.
+    /// C09, C10, C20, G13, T01, T19: RFC 9110 §11.6.1, §10.2.1, §10.2.3.
     #[test]
-    fn a_401_carries_a_challenge_a_405_what_is_allowed_and_a_503_when_to_come_back() {
+    fn a_401_carries_a_challenge_a_405_what_is_allowed_and_a_429_or_503_when_to_come_back() {
         for error in ALL {
             let answer = error.answer();
             let has = |name: HeaderName| answer.headers.contains_key(name);
             assert_eq!(has(header::WWW_AUTHENTICATE), answer.status == StatusCode::UNAUTHORIZED, "{error:?}");
             assert_eq!(has(header::ALLOW), answer.status == StatusCode::METHOD_NOT_ALLOWED, "{error:?}");
-            assert_eq!(has(header::RETRY_AFTER), answer.status == StatusCode::SERVICE_UNAVAILABLE, "{error:?}");
+            let later = matches!(answer.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+            assert_eq!(has(header::RETRY_AFTER), later, "{error:?}");
         }
         assert_eq!(Error::InDoubt.answer().headers[header::RETRY_AFTER], "1");
+        assert_eq!(Error::TooManyFailures(3).answer().headers[header::RETRY_AFTER], "3");
     }
 
     /// T19, F8, L7.

@@ -5,8 +5,10 @@
 //!
 //! ```text
 //! method, headers, body → request (form, basic) → authn(&Snapshot, Standing, now) → grant(now, jti) → Success
-//!                           400, 405, 415           401, 503                          400, 503
+//!                           400, 405, 415           401, 429, 503                     400, 429, 503
 //! ```
+//!
+//! What is too much (`throttle`) is found last: after a failed authentication, and before a token is signed.
 //!
 //! What makes a request unreadable is told before the client is authenticated; what it asks for is looked at only after.
 
@@ -18,5 +20,6 @@ pub mod grant;
 pub mod issue;
 pub mod metadata;
 pub mod request;
+pub mod throttle;
 
 pub use error::Error;

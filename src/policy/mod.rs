@@ -15,7 +15,7 @@ mod secret;
 pub use client::client;
 pub use refusal::Refusal;
 pub use resource::{Place, resource};
-pub use rules::{Policy, PolicyError};
+pub use rules::{Policy, PolicyError, Quota};
 
 #[cfg(test)]
 mod tests;

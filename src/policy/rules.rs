@@ -22,6 +22,17 @@ pub struct Policy {
     pub max_lifetime: SignedDuration,
     /// How many `OAuthClient`s of this installation a namespace may have: the oldest are served. `None`: any number.
     pub clients_per_namespace: Option<usize>,
+    /// How many tokens each client gets from one replica. `None`: as many as it likes.
+    pub quota: Option<Quota>,
+}
+
+/// `tokensPerSecond` and `burst`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// On average.
+    pub tokens_per_second: u32,
+    /// At once, after a pause.
+    pub burst: u32,
 }
 
 /// Why a policy is none.
@@ -45,6 +56,9 @@ pub enum PolicyError {
     /// The limit.
     #[error("clientsPerNamespace: 0 would allow no client at all: write 1 or more, or leave it out")]
     ClientsPerNamespace,
+    /// The quota.
+    #[error("tokensPerSecond and burst: write 1 or more, and burst only beside tokensPerSecond; without both there is no quota")]
+    Quota,
 }
 
 /// Which namespaces may use something that is not theirs by name.
@@ -77,6 +91,8 @@ struct Document {
     max_lifetime: Option<String>,
     namespace_label_keys: Option<BTreeSet<String>>,
     clients_per_namespace: Option<usize>,
+    tokens_per_second: Option<u32>,
+    burst: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +124,7 @@ impl Default for Policy {
             namespace_label_keys: ["kubernetes.io/metadata.name".to_owned()].into(),
             max_lifetime: SignedDuration::from_hours(1),
             clients_per_namespace: None,
+            quota: None,
         }
     }
 }
@@ -167,6 +184,7 @@ impl TryFrom<Document> for Policy {
             namespace_label_keys: document.namespace_label_keys.unwrap_or(default.namespace_label_keys),
             max_lifetime: document.max_lifetime.map_or(Ok(default.max_lifetime), |text| lifetime(&text))?,
             clients_per_namespace: document.clients_per_namespace,
+            quota: quota(document.tokens_per_second, document.burst)?,
         })
     }
 }
@@ -198,6 +216,16 @@ fn methods(names: &[String]) -> Result<Methods, PolicyError> {
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
     let methods = Methods { basic: has("client_secret_basic"), post: has("client_secret_post") };
     if known && (methods.basic || methods.post) { Ok(methods) } else { Err(PolicyError::Methods) }
+}
+
+/// Who names no burst gets what ten seconds give: many processes of one client may start at once.
+fn quota(tokens_per_second: Option<u32>, burst: Option<u32>) -> Result<Option<Quota>, PolicyError> {
+    match (tokens_per_second, burst) {
+        (None, None) => Ok(None),
+        (Some(1..), None | Some(1..)) => Ok(tokens_per_second
+            .map(|tokens_per_second| Quota { tokens_per_second, burst: burst.unwrap_or(tokens_per_second.saturating_mul(10)) })),
+        _ => Err(PolicyError::Quota),
+    }
 }
 
 fn lifetime(text: &str) -> Result<SignedDuration, PolicyError> {
@@ -242,10 +270,21 @@ mod tests {
             ("{maxLifetime: 59s}", "not a time of at least a minute"),
             ("{maxLifetime: 1 hour}", "not a time of at least a minute"),
             ("{clientsPerNamespace: 0}", "write 1 or more, or leave it out"),
+            ("{tokensPerSecond: 0}", "tokensPerSecond and burst: write 1 or more"),
+            ("{tokensPerSecond: 5, burst: 0}", "tokensPerSecond and burst: write 1 or more"),
+            ("{burst: 5}", "burst only beside tokensPerSecond"),
         ] {
             let error = read(yaml).unwrap_err();
             assert!(error.contains(message), "{yaml}: {error}");
         }
+    }
+
+    /// G13.
+    #[test]
+    fn a_quota_without_a_burst_allows_what_ten_seconds_give() {
+        let quota = |yaml: &str| read(yaml).unwrap().quota;
+        assert_eq!(quota("{tokensPerSecond: 5}"), Some(Quota { tokens_per_second: 5, burst: 50 }));
+        assert_eq!(quota("{tokensPerSecond: 5, burst: 8}"), Some(Quota { tokens_per_second: 5, burst: 8 }));
     }
 
     /// S11.

@@ -13,7 +13,10 @@ use crate::{
     keys::certificate,
     lease::{Candidate, Leadership, Terms},
     metrics::{SnapshotAge, TokenMetrics},
-    oauth::grant::Lifetimes,
+    oauth::{
+        grant::Lifetimes,
+        throttle::{Rate, Throttle},
+    },
     registry::{
         Registry,
         feed::{self, Event, Source},
@@ -227,12 +230,14 @@ impl Replica {
     }
 
     fn endpoint(&self) -> Endpoint {
+        let policy = &self.settings.policy;
         Endpoint {
             snapshot: self.registry.snapshot(),
             contact: Arc::clone(&self.contact),
             issuer: self.settings.issuer.clone(),
-            lifetimes: Lifetimes { max: self.settings.policy.max_lifetime, ..Lifetimes::default() },
+            lifetimes: Lifetimes { max: policy.max_lifetime, ..Lifetimes::default() },
             body_limits: BodyLimits::default(),
+            throttle: Throttle::new(policy.quota.map(|quota| Rate::per_second(quota.burst, quota.tokens_per_second))),
             metrics: self.tokens.clone(),
         }
     }

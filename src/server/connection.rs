@@ -1,6 +1,6 @@
 //! One connection from its first byte to its last.
 
-use super::{Limits, TlsMode, respond::respond};
+use super::{Limits, Peer, TlsMode, respond::respond};
 use crate::oauth::Error;
 use axum::{
     Router,
@@ -58,15 +58,15 @@ impl Connections {
     }
 
     /// Serves a connection in a task of its own.
-    pub(super) fn take(&self, stream: TcpStream) {
+    pub(super) fn take(&self, stream: TcpStream, peer: Peer) {
         let shared = Arc::clone(&self.shared);
         // An answer is one small write: nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
         self.tasks.spawn(async move {
             match &shared.tls {
-                TlsMode::Plain => shared.serve(stream).await,
+                TlsMode::Plain => shared.serve(stream, peer).await,
                 TlsMode::Tls(acceptor) => match timeout(shared.limits.head, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => shared.serve(stream).await,
+                    Ok(Ok(stream)) => shared.serve(stream, peer).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!("a TLS handshake took too long"),
                 },
@@ -103,10 +103,13 @@ struct Sample {
 }
 
 impl Shared {
-    async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) {
         let activity = Arc::new(Activity::default());
         let ending = self.shutdown.child_token();
-        let service = service_fn(|request| Arc::clone(&self).answer(request, Arc::clone(&activity), ending.clone()));
+        let service = service_fn(|mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            Arc::clone(&self).answer(request, Arc::clone(&activity), ending.clone())
+        });
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
         let grace = tokio::select! {
             _ = connection.as_mut() => return,

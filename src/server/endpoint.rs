@@ -7,6 +7,7 @@ use crate::{
         Error,
         grant::Lifetimes,
         metadata::{Issuer, JWKS_PATH, TOKEN_PATH},
+        throttle::Throttle,
     },
     registry::snapshot::Snapshot,
     replica::contact::Contact,
@@ -27,6 +28,8 @@ pub struct Endpoint {
     pub lifetimes: Lifetimes,
     /// How large and slow a body may be.
     pub body_limits: BodyLimits,
+    /// Who asks too much.
+    pub throttle: Throttle,
     /// What is counted.
     pub metrics: TokenMetrics,
 }

@@ -1,7 +1,22 @@
-//! How much and how long a client may send.
+//! How much and how long a client may send, and whose address a connection comes from.
 
 use axum::http::request::Parts;
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+/// The address that a connection comes from, as its socket says; every request carries it as an extension. Never taken from a
+/// header (H06): that of a proxy, or of a node that hides addresses (`externalTrafficPolicy: Cluster`), is that of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+impl Peer {
+    /// Of a request; one address for all that came without a socket.
+    pub(super) fn of(head: &Parts) -> IpAddr {
+        head.extensions.get().map_or(Ipv4Addr::UNSPECIFIED.into(), |Self(address)| *address)
+    }
+}
 
 /// The limits of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub mod tls;
 mod token;
 
 pub use endpoint::{Endpoint, router};
-pub use limits::{BodyLimits, Limits};
+pub use limits::{BodyLimits, Limits, Peer};
 pub use operations::{Operations, operations_router};
 pub use tls::TlsMode;
 
@@ -50,7 +50,7 @@ pub async fn serve(listener: TcpListener, tls: TlsMode, router: Router, limits: 
 
 async fn take(connections: &Connections, accepted: io::Result<(TcpStream, std::net::SocketAddr)>) {
     match accepted {
-        Ok((stream, _)) => connections.take(stream),
+        Ok((stream, peer)) => connections.take(stream, Peer(peer.ip())),
         Err(error) => {
             // Too many open files, mostly: accept again at once would spin.
             tracing::warn!(%error, "accepting a connection failed; raise the limit of open files if this goes on");
@@ -61,7 +61,7 @@ async fn take(connections: &Connections, accepted: io::Result<(TcpStream, std::n
 
 /// A client whose connection is established but not accepted would see it reset.
 async fn take_waiting(listener: &TcpListener, connections: &Connections) {
-    while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        connections.take(stream);
+    while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        connections.take(stream, Peer(peer.ip()));
     }
 }

@@ -18,10 +18,14 @@ use keywright::{
     },
     keys::{DigestKey, KeySet, SigningKey},
     metrics::TokenMetrics,
-    oauth::{grant::Lifetimes, metadata::Issuer},
+    oauth::{
+        grant::Lifetimes,
+        metadata::Issuer,
+        throttle::{Failures, Rate, Throttle},
+    },
     registry::snapshot::Snapshot,
     replica::contact::{Contact, Patience},
-    server::{BodyLimits, Endpoint, router},
+    server::{BodyLimits, Endpoint, Peer, router},
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -71,6 +75,21 @@ impl Replica {
     }
 
     pub(crate) fn with(issuer: &str, contact: InContact, body_limits: BodyLimits) -> Self {
+        Self::throttled(issuer, contact, body_limits, Throttle::new(None))
+    }
+
+    /// One that serves each client with this quota of tokens.
+    pub(crate) fn with_quota(quota: Rate) -> Self {
+        Self::throttled(ISSUER, InContact::Yes, BodyLimits::default(), Throttle::new(Some(quota)))
+    }
+
+    /// One that never says that there were too many failures.
+    pub(crate) fn forbearing() -> Self {
+        let failures = Failures::new(Rate::per_second(u32::MAX, u32::MAX));
+        Self::throttled(ISSUER, InContact::Yes, BodyLimits::default(), Throttle { failures, ..Throttle::new(None) })
+    }
+
+    fn throttled(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle) -> Self {
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
         let mut registry = Registry::default();
         let endpoint = Endpoint {
@@ -79,6 +98,7 @@ impl Replica {
             issuer: Issuer::parse(issuer).unwrap(),
             lifetimes: Lifetimes::default(),
             body_limits,
+            throttle,
             metrics: TokenMetrics::new(&mut registry),
         };
         Self { snapshot, registry, router: router(Arc::new(endpoint)) }
@@ -92,7 +112,13 @@ impl Replica {
 
     /// A token request with these header fields.
     pub(crate) async fn post(&self, fields: &[(HeaderName, &str)], body: &str) -> Answer {
+        self.post_from("127.0.0.1", fields, body).await
+    }
+
+    /// The same, from this address.
+    pub(crate) async fn post_from(&self, address: &str, fields: &[(HeaderName, &str)], body: &str) -> Answer {
         let mut request = Request::post("/oauth2/token").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        request = request.extension(Peer(address.parse().unwrap()));
         for (name, value) in fields {
             request = request.header(name, *value);
         }

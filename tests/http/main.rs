@@ -14,6 +14,7 @@ mod discovery;
 mod fixture;
 mod form;
 mod grant;
+mod limits;
 mod operations;
 mod random;
 mod served;

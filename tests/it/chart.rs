@@ -1,7 +1,10 @@
 //! The chart: what it renders, what it refuses, and that it installs.
 
 use clap::Parser;
-use keywright::{cli::Cli, policy::Policy};
+use keywright::{
+    cli::Cli,
+    policy::{Policy, Quota},
+};
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -86,6 +89,7 @@ async fn unknown_and_malformed_values_are_refused() {
         ("issuer.uri=https://a.example", "'uri' not allowed"),
         ("policy.maxLifeTime=1h", "'maxLifeTime' not allowed"),
         ("policy.maxLifetime=1w", "at '/policy/maxLifetime'"),
+        ("policy.tokensPerSecond=0", "at '/policy/tokensPerSecond'"),
         ("policy.audiences[0].audience=x:y", "missing property 'namespaces'"),
         ("issuer.url=http://auth.example.com", "at '/issuer/url'"),
         ("issuer.url=https://auth.example.com/", "at '/issuer/url'"),
@@ -144,6 +148,7 @@ async fn the_operator_reads_the_policy_of_the_chart_and_its_default_is_the_built
     assert_eq!(policy_of(&rendered(&[]).await.unwrap()), Policy::default());
     let changed = policy_of(&rendered(&["--values", CHANGED]).await.unwrap());
     assert_eq!(changed.clients_per_namespace, Some(20));
+    assert_eq!(changed.quota, Some(Quota { tokens_per_second: 50, burst: 100 }));
     assert_eq!(changed.max_lifetime, jiff::SignedDuration::from_mins(30));
 }
 
