@@ -137,11 +137,7 @@ pub struct RunArgs {
 }
 
 fn algorithm(text: &str) -> Result<Algorithm, String> {
-    match text {
-        "RS256" => Ok(Algorithm::Rs256),
-        "ES256" => Ok(Algorithm::Es256),
-        _ => Err("one of RS256 and ES256".to_owned()),
-    }
+    Algorithm::named(text).ok_or_else(|| "one of RS256, ES256, PS256 and EdDSA".to_owned())
 }
 
 #[cfg(test)]

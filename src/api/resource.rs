@@ -162,9 +162,9 @@ pub struct NamespaceSelector {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceTokens {
-    /// How they are signed: RS256 or ES256. Absent: the installation's, RS256.
+    /// How they are signed: RS256, ES256, PS256 or EdDSA (Ed25519). Absent: the installation's, RS256.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["RS256", "ES256"]))]
+    #[schemars(extend("enum" = ["RS256", "ES256", "PS256", "EdDSA"]))]
     pub signing_algorithm: Option<String>,
     /// Their typ header: at+jwt (RFC 9068), or JWT for verifiers that refuse at+jwt. Absent: at+jwt.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]

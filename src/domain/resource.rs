@@ -4,13 +4,17 @@ use super::names::{Audience, ObjectName, Scope};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Signature algorithm of access tokens (RFC 7518 §3.1).
+/// Signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256, 2048 bits.
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
     /// ECDSA with P-256 and SHA-256.
     Es256,
+    /// RSASSA-PSS with SHA-256 and MGF1 with SHA-256.
+    Ps256,
+    /// Ed25519.
+    EdDsa,
 }
 
 /// The `typ` header of access tokens.
@@ -68,13 +72,24 @@ pub struct Resource {
 }
 
 impl Algorithm {
-    /// The `alg` value of RFC 7518 §3.1.
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Rs256, Self::Es256, Self::Ps256, Self::EdDsa];
+
+    /// The `alg` value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
             Self::Es256 => "ES256",
+            Self::Ps256 => "PS256",
+            Self::EdDsa => "EdDSA",
         }
+    }
+
+    /// The algorithm of that `alg` value; `None`: none of ours.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
     }
 }
 

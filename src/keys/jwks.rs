@@ -24,6 +24,11 @@ pub enum PublicKey {
         /// The y coordinate.
         y: String,
     },
+    /// Ed25519 (RFC 8037 §2).
+    Ed25519 {
+        /// The public key.
+        x: String,
+    },
 }
 
 impl PublicKey {
@@ -41,11 +46,18 @@ impl PublicKey {
         Some(Self::P256 { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) })
     }
 
+    /// From the 32 bytes of RFC 8032 §5.1.5.
+    #[must_use]
+    pub fn ed25519(bytes: &[u8]) -> Self {
+        Self::Ed25519 { x: URL_SAFE_NO_PAD.encode(bytes) }
+    }
+
     /// The members that make the key what it is, and `kty`: those that its thumbprint covers.
     fn required_members(&self) -> BTreeMap<&'static str, &str> {
         match self {
             Self::Rsa { n, e } => BTreeMap::from([("kty", "RSA"), ("n", n.as_str()), ("e", e.as_str())]),
             Self::P256 { x, y } => BTreeMap::from([("kty", "EC"), ("crv", "P-256"), ("x", x.as_str()), ("y", y.as_str())]),
+            Self::Ed25519 { x } => BTreeMap::from([("kty", "OKP"), ("crv", "Ed25519"), ("x", x.as_str())]),
         }
     }
 
@@ -117,22 +129,24 @@ mod tests {
         assert_eq!(key.thumbprint(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
     }
 
-    /// A10: the example of RFC 8037 appendix A.3, for the function alone.
+    /// A10: the example of RFC 8037 appendix A.3.
     #[test]
     fn an_okp_key_is_named_as_in_rfc_8037() {
-        let members = BTreeMap::from([("kty", "OKP"), ("crv", "Ed25519"), ("x", "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")]);
-        assert_eq!(thumbprint(&members), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        let key = PublicKey::Ed25519 { x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".to_owned() };
+        assert_eq!(key.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
 
     /// W06: nothing but these members, whatever the library may one day say of a key.
     #[test]
     fn a_jwks_has_public_members_alone() {
-        let keys = [SigningKey::generate(Algorithm::Rs256).unwrap(), SigningKey::generate(Algorithm::Es256).unwrap()];
+        let keys = Algorithm::ALL.map(|algorithm| SigningKey::generate(algorithm).unwrap());
         let jwks = Jwks::publish(&keys);
         let document: serde_json::Value = serde_json::from_slice(&jwks.document).unwrap();
         let names = |at: usize| document["keys"][at].as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>();
         assert_eq!(names(0), ["alg", "e", "kid", "kty", "n", "use"]);
         assert_eq!(names(1), ["alg", "crv", "kid", "kty", "use", "x", "y"]);
+        assert_eq!(names(2), names(0));
+        assert_eq!(names(3), ["alg", "crv", "kid", "kty", "use", "x"]);
         assert_eq!(document.as_object().unwrap().len(), 1);
         for (at, key) in keys.iter().enumerate() {
             assert_eq!(document["keys"][at]["kid"], key.kid());
@@ -145,7 +159,7 @@ mod tests {
     /// W06: a verifier that never met this crate's types reads the members.
     #[test]
     fn another_library_reads_the_jwks() {
-        let keys = [SigningKey::generate(Algorithm::Rs256).unwrap(), SigningKey::generate(Algorithm::Es256).unwrap()];
+        let keys = Algorithm::ALL.map(|algorithm| SigningKey::generate(algorithm).unwrap());
         let read: jsonwebtoken::jwk::JwkSet = serde_json::from_slice(&Jwks::publish(&keys).document).unwrap();
         for key in &keys {
             let jwk = read.find(key.kid()).unwrap();

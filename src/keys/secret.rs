@@ -203,7 +203,7 @@ fn read(name: &str, bytes: &[u8]) -> Result<StoredKey, Fault> {
         return Err(Fault::TooLong);
     }
     let entry: Entry = serde_json::from_slice(bytes).map_err(|_| Fault::Form)?;
-    let algorithm = algorithm_named(&entry.algorithm).ok_or(Fault::Algorithm)?;
+    let algorithm = Algorithm::named(&entry.algorithm).ok_or(Fault::Algorithm)?;
     let unreadable = Fault::Key(algorithm.as_str());
     let der = Zeroizing::new(STANDARD.decode(entry.pkcs8.as_bytes()).map_err(|_| unreadable.clone())?);
     let key = SigningKey::from_pkcs8(algorithm, &der).map_err(|_| unreadable)?;
@@ -211,10 +211,6 @@ fn read(name: &str, bytes: &[u8]) -> Result<StoredKey, Fault> {
         return Err(Fault::Name);
     }
     Ok(StoredKey { key, state: entry.state, created_at: entry.created_at, activated_at: entry.activated_at })
-}
-
-fn algorithm_named(name: &str) -> Option<Algorithm> {
-    [Algorithm::Rs256, Algorithm::Es256].into_iter().find(|known| known.as_str() == name)
 }
 
 /// The data key and value of a signing key.

@@ -6,7 +6,10 @@ use aws_lc_rs::{
     encoding::AsDer as _,
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
+        RsaKeyPair,
+    },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::fmt;
@@ -21,10 +24,12 @@ pub struct SigningKey {
     jwt_header: String,
 }
 
-/// The library's two types; the algorithm follows from the key.
+/// The library's types. RSA keys are the only ones whose algorithm the key itself does not say.
 enum Pair {
     Rs256(RsaKeyPair),
+    Ps256(RsaKeyPair),
     Es256(EcdsaKeyPair),
+    EdDsa(Ed25519KeyPair),
 }
 
 /// A key that could not be read or made, or did not sign.
@@ -39,14 +44,16 @@ pub enum SigningError {
 }
 
 impl SigningKey {
-    /// A new key from the library's own generator: RSA of 2048 bits, as Kubernetes itself signs with, or P-256.
+    /// A new key from the library's own generator: RSA of 2048 bits, as Kubernetes itself signs with, P-256 or Ed25519.
     ///
     /// # Errors
     /// [`SigningError::Failed`] where the library refuses.
     pub fn generate(algorithm: Algorithm) -> Result<Self, SigningError> {
         let pair = match algorithm {
             Algorithm::Rs256 => RsaKeyPair::generate(KeySize::Rsa2048).map(Pair::Rs256),
+            Algorithm::Ps256 => RsaKeyPair::generate(KeySize::Rsa2048).map(Pair::Ps256),
             Algorithm::Es256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map(Pair::Es256),
+            Algorithm::EdDsa => Ed25519KeyPair::generate().map(Pair::EdDsa),
         };
         Self::new(pair.map_err(|_| SigningError::Failed(algorithm.as_str()))?)
     }
@@ -56,14 +63,18 @@ impl SigningKey {
     /// # Errors
     /// [`SigningError::Unreadable`] where it is no key of `algorithm`, or an RSA key of fewer than 2048 or more than 4096 bits.
     pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, SigningError> {
-        let unreadable = |_| SigningError::Unreadable(algorithm.as_str());
         let pair = match algorithm {
-            Algorithm::Rs256 => Pair::Rs256(RsaKeyPair::from_pkcs8(der).map_err(unreadable)?),
-            Algorithm::Es256 => Pair::Es256(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map_err(unreadable)?),
+            Algorithm::Rs256 => RsaKeyPair::from_pkcs8(der).map(Pair::Rs256),
+            Algorithm::Ps256 => RsaKeyPair::from_pkcs8(der).map(Pair::Ps256),
+            Algorithm::Es256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map(Pair::Es256),
+            Algorithm::EdDsa => Ed25519KeyPair::from_pkcs8(der).map(Pair::EdDsa),
         };
-        match &pair {
-            Pair::Rs256(rsa) if !(256..=512).contains(&rsa.public_modulus_len()) => Err(SigningError::Unreadable("RS256")),
-            _ => Self::new(pair),
+        match pair {
+            Ok(Pair::Rs256(rsa) | Pair::Ps256(rsa)) if !(256..=512).contains(&rsa.public_modulus_len()) => {
+                Err(SigningError::Unreadable(algorithm.as_str()))
+            }
+            Ok(pair) => Self::new(pair),
+            Err(_) => Err(SigningError::Unreadable(algorithm.as_str())),
         }
     }
 
@@ -73,8 +84,9 @@ impl SigningKey {
     /// [`SigningError::Failed`] where the library refuses.
     pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, SigningError> {
         let der = match &self.pair {
-            Pair::Rs256(rsa) => rsa.as_der().map(|der| Zeroizing::new(der.as_ref().to_vec())),
+            Pair::Rs256(rsa) | Pair::Ps256(rsa) => rsa.as_der().map(|der| Zeroizing::new(der.as_ref().to_vec())),
             Pair::Es256(ec) => ec.to_pkcs8v1().map(|der| Zeroizing::new(der.as_ref().to_vec())),
+            Pair::EdDsa(ed) => ed.to_pkcs8v1().map(|der| Zeroizing::new(der.as_ref().to_vec())),
         };
         der.map_err(|_| self.failed())
     }
@@ -112,12 +124,15 @@ impl SigningKey {
     /// [`SigningError::Failed`] where the library refuses.
     pub fn sign(&self, input: &[u8]) -> Result<Vec<u8>, SigningError> {
         let random = SystemRandom::new();
+        let rsa = |pair: &RsaKeyPair, padding: &'static dyn RsaEncoding| {
+            let mut signature = vec![0; pair.public_modulus_len()];
+            pair.sign(padding, &random, input, &mut signature).map(|()| signature)
+        };
         match &self.pair {
-            Pair::Rs256(rsa) => {
-                let mut signature = vec![0; rsa.public_modulus_len()];
-                rsa.sign(&RSA_PKCS1_SHA256, &random, input, &mut signature).map(|()| signature)
-            }
-            Pair::Es256(ec) => ec.sign(&random, input).map(|signature| signature.as_ref().to_vec()),
+            Pair::Rs256(pair) => rsa(pair, &RSA_PKCS1_SHA256),
+            Pair::Ps256(pair) => rsa(pair, &RSA_PSS_SHA256),
+            Pair::Es256(pair) => pair.sign(&random, input).map(|signature| signature.as_ref().to_vec()),
+            Pair::EdDsa(pair) => Ok(pair.sign(input).as_ref().to_vec()),
         }
         .map_err(|_| self.failed())
     }
@@ -146,13 +161,15 @@ impl Pair {
     fn algorithm(&self) -> Algorithm {
         match self {
             Self::Rs256(_) => Algorithm::Rs256,
+            Self::Ps256(_) => Algorithm::Ps256,
             Self::Es256(_) => Algorithm::Es256,
+            Self::EdDsa(_) => Algorithm::EdDsa,
         }
     }
 
     fn public_key(&self) -> Option<PublicKey> {
         match self {
-            Self::Rs256(rsa) => {
+            Self::Rs256(rsa) | Self::Ps256(rsa) => {
                 let public = rsa.public_key();
                 Some(PublicKey::rsa(
                     public.modulus().big_endian_without_leading_zero(),
@@ -160,6 +177,7 @@ impl Pair {
                 ))
             }
             Self::Es256(ec) => PublicKey::p256(ec.public_key().as_ref()),
+            Self::EdDsa(ed) => Some(PublicKey::ed25519(ed.public_key().as_ref())),
         }
     }
 }
@@ -172,24 +190,26 @@ fn encoded_header(algorithm: Algorithm, kid: &str, typ: TokenType) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
-
-    const BOTH: [Algorithm; 2] = [Algorithm::Rs256, Algorithm::Es256];
 
     /// A08: an independent library verifies by the published members alone.
     #[test]
     fn signatures_verify_by_the_public_members() {
-        for algorithm in BOTH {
+        for algorithm in Algorithm::ALL {
             let key = SigningKey::generate(algorithm).unwrap();
-            let (decoding, name) = match key.public_key() {
-                PublicKey::Rsa { n, e } => (jsonwebtoken::DecodingKey::from_rsa_components(n, e).unwrap(), jsonwebtoken::Algorithm::RS256),
-                PublicKey::P256 { x, y } => (jsonwebtoken::DecodingKey::from_ec_components(x, y).unwrap(), jsonwebtoken::Algorithm::ES256),
-            };
-            let signature = URL_SAFE_NO_PAD.encode(key.sign(b"header.claims").unwrap());
-            let verifies = |input: &[u8]| jsonwebtoken::crypto::verify(&signature, input, &decoding, name).unwrap();
-            assert!(verifies(b"header.claims"));
-            assert!(!verifies(b"header.claimz"));
+            let signature = key.sign(b"header.claims").unwrap();
+            assert!(verifies(&key, b"header.claims", &signature));
+            assert!(!verifies(&key, b"header.claimz", &signature));
         }
+    }
+
+    fn verifies(key: &SigningKey, input: &[u8], signature: &[u8]) -> bool {
+        let decoding = match key.public_key() {
+            PublicKey::Rsa { n, e } => jsonwebtoken::DecodingKey::from_rsa_components(n, e).unwrap(),
+            PublicKey::P256 { x, y } => jsonwebtoken::DecodingKey::from_ec_components(x, y).unwrap(),
+            PublicKey::Ed25519 { x } => jsonwebtoken::DecodingKey::from_ed_components(x).unwrap(),
+        };
+        let name = key.algorithm().as_str().parse().unwrap();
+        jsonwebtoken::crypto::verify(&URL_SAFE_NO_PAD.encode(signature), input, &decoding, name).unwrap()
     }
 
     /// A08: 64 raw bytes, where a DER signature has 70 to 72.
@@ -204,29 +224,27 @@ mod tests {
 
     #[test]
     fn a_key_survives_its_pkcs8_document() {
-        for algorithm in BOTH {
+        for algorithm in Algorithm::ALL {
             let key = SigningKey::generate(algorithm).unwrap();
             let read = SigningKey::from_pkcs8(algorithm, &key.to_pkcs8().unwrap()).unwrap();
             assert_eq!((read.kid(), read.algorithm(), read.public_key()), (key.kid(), algorithm, key.public_key()));
-            let signature = read.sign(b"x").unwrap();
-            match &key.pair {
-                Pair::Rs256(pair) => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key()).verify(b"x", &signature),
-                Pair::Es256(pair) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key()).verify(b"x", &signature),
-            }
-            .unwrap();
+            assert!(verifies(&key, b"x", &read.sign(b"x").unwrap()));
         }
     }
 
-    /// S1: a key is a key of one algorithm.
+    /// S1: a key is a key of one algorithm; which of two an RSA key is for says what stores it.
     #[test]
-    fn a_document_of_another_algorithm_is_refused() {
-        for (made, read) in [(Algorithm::Rs256, Algorithm::Es256), (Algorithm::Es256, Algorithm::Rs256)] {
+    fn a_document_of_another_kind_of_key_is_refused() {
+        for made in [Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa] {
             let der = SigningKey::generate(made).unwrap().to_pkcs8().unwrap();
-            assert_eq!(SigningKey::from_pkcs8(read, &der).unwrap_err(), SigningError::Unreadable(read.as_str()));
+            let others = [Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa].into_iter().filter(|other| *other != made);
+            for read in others {
+                assert_eq!(SigningKey::from_pkcs8(read, &der).unwrap_err(), SigningError::Unreadable(read.as_str()));
+            }
         }
         let p384 = EcdsaKeyPair::generate(&aws_lc_rs::signature::ECDSA_P384_SHA384_FIXED_SIGNING).unwrap().to_pkcs8v1().unwrap();
         assert!(SigningKey::from_pkcs8(Algorithm::Es256, p384.as_ref()).is_err());
-        for algorithm in BOTH {
+        for algorithm in Algorithm::ALL {
             for rubbish in [&b""[..], b"rubbish", &[0x30; 4096]] {
                 assert!(SigningKey::from_pkcs8(algorithm, rubbish).is_err());
             }
@@ -240,6 +258,7 @@ mod tests {
         assert!(RsaKeyPair::from_pkcs8(long).is_ok());
         for refused in [&short[..], &long[..]] {
             assert_eq!(SigningKey::from_pkcs8(Algorithm::Rs256, refused).unwrap_err(), SigningError::Unreadable("RS256"));
+            assert_eq!(SigningKey::from_pkcs8(Algorithm::Ps256, refused).unwrap_err(), SigningError::Unreadable("PS256"));
         }
         let between = RsaKeyPair::generate(KeySize::Rsa3072).unwrap().as_der().unwrap();
         assert!(SigningKey::from_pkcs8(Algorithm::Rs256, between.as_ref()).is_ok());
@@ -248,7 +267,7 @@ mod tests {
     /// A01: `alg`, `kid` and `typ`, nothing else.
     #[test]
     fn the_header_names_algorithm_key_and_type() {
-        for algorithm in BOTH {
+        for algorithm in Algorithm::ALL {
             let key = SigningKey::generate(algorithm).unwrap();
             for typ in [TokenType::AtJwt, TokenType::Jwt] {
                 let json = URL_SAFE_NO_PAD.decode(key.header(typ)).unwrap();

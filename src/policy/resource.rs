@@ -153,14 +153,10 @@ fn expiry(path: &str, text: &str) -> Result<Timestamp, Problem> {
 }
 
 fn algorithm(default: Algorithm, tokens: &ResourceTokens) -> Result<Algorithm, Problem> {
-    match tokens.signing_algorithm.as_deref() {
-        None => Ok(default),
-        Some("RS256") => Ok(Algorithm::Rs256),
-        Some("ES256") => Ok(Algorithm::Es256),
-        Some(other) => {
-            Err(Problem::Invalid(format!("spec.accessToken.signingAlgorithm: {other:?} is not known here: write RS256 or ES256")))
-        }
-    }
+    tokens.signing_algorithm.as_deref().map_or(Ok(default), |name| {
+        let unknown = || format!("spec.accessToken.signingAlgorithm: {name:?} is not known here: write RS256, ES256, PS256 or EdDSA");
+        Algorithm::named(name).ok_or_else(|| Problem::Invalid(unknown()))
+    })
 }
 
 fn token_type(tokens: &ResourceTokens) -> Result<TokenType, Problem> {

@@ -64,6 +64,24 @@ async fn an_rs256_token_with_the_plain_type_is_there_for_old_verifiers() {
     assert_eq!(token.signature.len(), 256);
 }
 
+/// A08: the other two algorithms, likewise by another library and the JWKS alone.
+#[tokio::test]
+async fn a_ps256_or_eddsa_token_verifies_by_the_jwks() {
+    use keywright::{
+        domain::resource::Algorithm::{EdDsa, Ps256},
+        keys::{DigestKey, KeySet, SigningKey},
+    };
+    let replica = Replica::new();
+    let keys = [Ps256, EdDsa].map(|algorithm| SigningKey::generate(algorithm).unwrap());
+    replica.change(|snapshot| snapshot.keys = Some(std::sync::Arc::new(KeySet::new(keys.into(), &[], DigestKey::new(&[7; 32])))));
+    for (chosen, read, bytes) in [(Ps256, Algorithm::PS256, 256), (EdDsa, Algorithm::EdDSA, 64)] {
+        replica.change_resource("invoices", |resource| resource.algorithm = chosen);
+        assert_eq!(verified(&replica, "billing.worker", read, INVOICES).await.signature.len(), bytes);
+    }
+    let openid = replica.get("/.well-known/openid-configuration").await.json();
+    assert_eq!(openid["id_token_signing_alg_values_supported"], json!(["PS256", "EdDSA"]));
+}
+
 /// A06, S7: the identifiers of tokens are 128 random bits.
 #[tokio::test]
 async fn no_two_tokens_have_one_identifier() {

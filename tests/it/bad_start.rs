@@ -38,7 +38,7 @@ async fn a_flag_that_cannot_be_read_is_named() {
         (vec!["--tls=On"], "--tls"),
         (vec!["--tls=Secret"], "--tls-secret"),
         (vec!["--max-stale=1w"], "90s, 15m, 24h or 30d"),
-        (vec!["--signing-algorithm=HS256"], "one of RS256 and ES256"),
+        (vec!["--signing-algorithm=HS256"], "one of RS256, ES256, PS256 and EdDSA"),
         (vec!["--role=Leader"], "--role"),
         (vec!["--log-format=xml"], "--log-format"),
     ] {

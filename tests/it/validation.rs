@@ -166,7 +166,7 @@ async fn a_protectedresource_that_cannot_be_meant_is_refused_with_a_message_that
         (audience("https://invoices shop"), AUDIENCE),
         (audience(""), "spec.audience in body should be at least 1 chars long"),
         (audience(&format!("https://{}", "x".repeat(248))), "may not be more than 255"),
-        (resource("accessToken: {signingAlgorithm: HS256}"), r#"supported values: "RS256", "ES256""#),
+        (resource("accessToken: {signingAlgorithm: HS256}"), r#"supported values: "RS256", "ES256", "PS256", "EdDSA""#),
         (resource("accessToken: {type: jwt}"), r#"supported values: "at+jwt", "JWT""#),
         (resource("accessToken: {maxLifetime: 1w}"), DURATION),
         (resource("accessToken: {maxLifetime: 30s}"), "a token is valid for at least a minute: write 1m or more"),

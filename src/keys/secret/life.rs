@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_first_secret_has_a_digest_key_and_one_active_key() {
-        for algorithm in [Algorithm::Rs256, Algorithm::Es256] {
+        for algorithm in Algorithm::ALL {
             let file = KeyFile::parse(&first(&DIGEST, algorithm, at(9)).unwrap()).unwrap();
             assert_eq!(file.digest.name(), DigestKey::new(&DIGEST).name());
             assert_eq!((file.keys.len(), file.problems.len()), (1, 0));

@@ -101,7 +101,7 @@ fn each_mistake_in_an_api_says_what_to_change() {
         ),
         (
             "{scopes: [{name: a}], accessToken: {signingAlgorithm: HS256}}",
-            "spec.accessToken.signingAlgorithm: \"HS256\" is not known here: write RS256 or ES256",
+            "spec.accessToken.signingAlgorithm: \"HS256\" is not known here: write RS256, ES256, PS256 or EdDSA",
         ),
         ("{scopes: [{name: a}], accessToken: {type: jwt}}", "spec.accessToken.type: \"jwt\" is not known here: write at+jwt or JWT"),
         (
