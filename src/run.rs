@@ -1,23 +1,31 @@
 //! Wires the rooms together: what `keywright run` starts, and in which order it stops.
 //!
 //! Nothing here needs the API server to be there: a replica that cannot reach it says so in its log and at `/readyz`, and goes
-//! on trying. What cannot get better by waiting (a flag, a port in use, a policy that cannot be read) ends the process.
+//! on trying. What cannot get better by waiting (a flag, a port in use, a policy that cannot be read) ends the process. So does the
+//! end of any part: whoever watches the process starts it anew.
 
 mod parts;
 mod settings;
+mod tasks;
 
 use crate::{cli::RunArgs, telemetry};
 use parts::Replica;
 use settings::Settings;
 use std::{future::Future, net::SocketAddr, time::Duration};
+use tasks::{Ended, Task, Tasks};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 /// From the moment when readiness goes to the one when the listener closes: how long a Service goes on sending requests.
 const READINESS_FIRST: Duration = Duration::from_secs(3);
+/// A stop that nobody has asked for has nobody either who cuts it short, as the kubelet does.
+const LONGEST_STOP: Duration = Duration::from_secs(30);
+/// For work on the pool of blocking threads (the making of a key), which nothing can stop.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Why `keywright run` ended.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +55,9 @@ pub enum RunError {
     /// A part that could not be made.
     #[error("{0}")]
     Part(String),
+    /// A part that ended, though nobody had stopped it.
+    #[error("{0}")]
+    Ended(Ended),
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -62,7 +73,9 @@ pub fn run(arguments: &RunArgs) -> Result<(), RunError> {
     }
     let settings = Settings::read(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;
-    runtime.block_on(start(settings))
+    let ended = runtime.block_on(start(settings));
+    runtime.shutdown_timeout(LAST_MOMENT);
+    ended
 }
 
 async fn start(settings: Settings) -> Result<(), RunError> {
@@ -75,28 +88,46 @@ async fn start(settings: Settings) -> Result<(), RunError> {
     tracing::info!(issuer = replica.issuer(), pod = replica.pod(), "this replica");
 
     let stops = Stops::default();
-    let tasks = TaskTracker::new();
-    replica.serve_health(health, once.metrics, &tasks, &stops.rest);
-    replica.observe(&tasks, &stops.rest);
-    let serving = replica.serve_tokens(tokens, &tasks, &stops.serving)?;
-    let announcing = tasks.spawn(once.heartbeat.run(stops.announcing.clone()));
-    let leading = replica.lead(&tasks, &stops.leading);
+    let mut tasks = Tasks::default();
+    replica.serve_health(health, once.metrics, &mut tasks, &stops.rest);
+    replica.observe(&mut tasks, &stops.rest);
+    replica.serve_tokens(tokens, &mut tasks, &stops.serving)?;
+    tasks.spawn(Task::Heartbeat, once.heartbeat.run(stops.announcing.clone()));
+    replica.lead(&mut tasks, &stops.leading);
+    run_until(interrupted, &mut tasks, async |tasks| stop(&replica, tasks, &stops).await).await
+}
 
-    interrupted.await;
+/// Until the process is told to stop, or until a part of it ends, after which the rest is stopped like any other time: requests in
+/// flight are finished, and the Leases are given back.
+async fn run_until(
+    interrupted: impl Future<Output = ()>,
+    tasks: &mut Tasks,
+    stop: impl AsyncFnOnce(&mut Tasks) -> Option<Ended>,
+) -> Result<(), RunError> {
+    let ended = tokio::select! {
+        () = interrupted => stop(tasks).await,
+        ended = tasks.ended() => {
+            tracing::error!(%ended, "a part of this process is gone");
+            let _ = timeout(LONGEST_STOP, stop(tasks)).await;
+            Some(ended)
+        }
+    };
+    tracing::info!("stopped");
+    ended.map_or(Ok(()), |ended| Err(RunError::Ended(ended)))
+}
+
+/// Stops all that runs: readiness first, and last of all this replica's Lease, because until then a rotation waits for it.
+async fn stop(replica: &Replica, tasks: &mut Tasks, stops: &Stops) -> Option<Ended> {
     tracing::info!("stopping: not ready any more, the Lease of the leader is given up, requests in flight are finished");
     replica.stop_being_ready();
     stops.leading.cancel();
     tokio::time::sleep(if replica.was_ready() { READINESS_FIRST } else { Duration::ZERO }).await;
     stops.serving.cancel();
-    // The Lease of this replica goes last: until then a rotation waits for it.
-    let _ = tokio::join!(serving, leading);
+    tasks.finished(&[Task::Tokens, Task::Controller, Task::Election]).await;
     stops.announcing.cancel();
-    let _ = announcing.await;
+    tasks.finished(&[Task::Heartbeat]).await;
     stops.rest.cancel();
-    tasks.close();
-    tasks.wait().await;
-    tracing::info!("stopped");
-    Ok(())
+    tasks.all_finished().await
 }
 
 /// What stops when, in the order of a graceful stop.
@@ -122,4 +153,38 @@ fn interrupted() -> Result<impl Future<Output = ()>, RunError> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A part that panics or ends takes the process with it, after the others were stopped, and the exit code says so.
+    #[tokio::test]
+    async fn the_end_of_a_part_is_the_end_of_the_process() {
+        for panics in [true, false] {
+            let (mut tasks, stops) = (Tasks::default(), Stops::default());
+            tasks.spawn(Task::Tokens, stops.serving.clone().cancelled_owned());
+            tasks.spawn(Task::Clients, async move { assert!(!panics) });
+            let stop = async |tasks: &mut Tasks| {
+                stops.serving.cancel();
+                tasks.all_finished().await
+            };
+            let ended = run_until(std::future::pending(), &mut tasks, stop).await;
+            let error = ended.unwrap_err().to_string();
+            assert!(error.starts_with("the watch of OAuthClients ") && !error.contains('\n'), "{error}");
+            assert!(stops.serving.is_cancelled());
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_told_to_stop_does_and_that_is_no_error() {
+        let (mut tasks, stops) = (Tasks::default(), Stops::default());
+        tasks.spawn(Task::Tokens, stops.serving.clone().cancelled_owned());
+        let stop = async |tasks: &mut Tasks| {
+            stops.serving.cancel();
+            tasks.all_finished().await
+        };
+        assert!(run_until(async {}, &mut tasks, stop).await.is_ok());
+    }
 }

@@ -3,6 +3,7 @@
 use super::{
     RunError,
     settings::{Certificate, Settings},
+    tasks::{Task, Tasks},
 };
 use crate::{
     ambient,
@@ -33,6 +34,7 @@ use arc_swap::ArcSwapOption;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client, Config, ResourceExt};
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -42,9 +44,8 @@ use std::{
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
-    task::JoinHandle,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 /// Time for one answer to a read or a write.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -133,18 +134,21 @@ impl Replica {
     }
 
     /// Lists and watches what requests are answered from.
-    pub(super) fn observe(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+    pub(super) fn observe(&self, tasks: &mut Tasks, stop: &CancellationToken) {
         let wanted = || self.wanted.subscribe();
         let registry = || Arc::clone(&self.registry);
         let all = |kube: &Client| kube.clone();
-        tasks.spawn(registry().follow::<OAuthClient>(Source::new(Api::all(all(&self.watches))), wanted(), stop.clone()));
-        tasks.spawn(registry().follow::<ProtectedResource>(Source::new(Api::all(all(&self.watches))), wanted(), stop.clone()));
-        tasks.spawn(registry().follow::<Namespace>(Source::new(Api::all(all(&self.watches))), wanted(), stop.clone()));
-        let release = self.settings.installation.release();
-        tasks.spawn(registry().follow_keys(self.own_secret(&release.keys().name), wanted(), stop.clone()));
-        tasks.spawn(registry().swap(stop.clone()));
+        let (clients, resources) = (Source::new(Api::all(all(&self.watches))), Source::new(Api::all(all(&self.watches))));
+        let namespaces = Source::new(Api::all(all(&self.watches)));
+        let keys = self.own_secret(&self.settings.installation.release().keys().name);
+        tasks.spawn(Task::Clients, registry().follow::<OAuthClient>(clients, wanted(), stop.clone()));
+        tasks.spawn(Task::Resources, registry().follow::<ProtectedResource>(resources, wanted(), stop.clone()));
+        tasks.spawn(Task::Namespaces, registry().follow::<Namespace>(namespaces, wanted(), stop.clone()));
+        tasks.spawn(Task::Keys, registry().follow_keys(keys, wanted(), stop.clone()));
+        tasks.spawn(Task::Snapshot, registry().swap(stop.clone()));
         if let Certificate::Secret(name) = &self.settings.certificate {
-            tasks.spawn(follow_certificate(self.own_secret(name), Arc::clone(&self.served), registry(), stop.clone()));
+            let certificate = follow_certificate(self.own_secret(name), Arc::clone(&self.served), registry(), stop.clone());
+            tasks.spawn(Task::Certificate, certificate);
         }
     }
 
@@ -158,7 +162,7 @@ impl Replica {
         &self,
         listener: TcpListener,
         metrics: prometheus_client::registry::Registry,
-        tasks: &TaskTracker,
+        tasks: &mut Tasks,
         stop: &CancellationToken,
     ) {
         let (readiness, served) = (Arc::clone(&self.readiness), Arc::clone(&self.served));
@@ -174,18 +178,13 @@ impl Replica {
         };
         let operations = Operations { registry: metrics, contact: Arc::clone(&self.contact), missing: Box::new(missing) };
         let router = server::operations_router(Arc::new(operations));
-        tasks.spawn(server::serve(listener, TlsMode::Plain, router, Limits::default(), stop.clone()));
+        tasks.spawn(Task::Health, server::serve(listener, TlsMode::Plain, router, Limits::default(), stop.clone()));
     }
 
     /// The token endpoint.
-    pub(super) fn serve_tokens(
-        &self,
-        listener: TcpListener,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Result<JoinHandle<()>, RunError> {
+    pub(super) fn serve_tokens(&self, listener: TcpListener, tasks: &mut Tasks, stop: &CancellationToken) -> Result<(), RunError> {
         if !self.serves() {
-            return Ok(tasks.spawn(async {}));
+            return Ok(());
         }
         let tls = match &self.settings.certificate {
             Certificate::None => TlsMode::Plain,
@@ -194,13 +193,14 @@ impl Replica {
             }
         };
         let router = server::router(Arc::new(self.endpoint()));
-        Ok(tasks.spawn(server::serve(listener, tls, router, Limits::default(), stop.clone())))
+        tasks.spawn(Task::Tokens, server::serve(listener, tls, router, Limits::default(), stop.clone()));
+        Ok(())
     }
 
     /// The controller, while this replica holds the leader's Lease.
-    pub(super) fn lead(&self, tasks: &TaskTracker, stop: &CancellationToken) -> JoinHandle<()> {
+    pub(super) fn lead(&self, tasks: &mut Tasks, stop: &CancellationToken) {
         if self.settings.role == Role::Server {
-            return tasks.spawn(async {});
+            return;
         }
         let controller = Controller::new(Parts {
             kube: self.requests.clone(),
@@ -218,15 +218,14 @@ impl Replica {
             Candidate::new(self.leases.clone(), &installation.namespace, &installation.release, self.process.clone(), Terms::default());
         let stop = stop.clone();
         let registry = Arc::clone(&self.registry);
-        // A task of its own: a renewal never waits for the work.
+        // A task of its own: a renewal never waits for the work. It ends after the controller, and gives the Lease back.
         let give_back = CancellationToken::new();
-        let election = tasks.spawn(candidate.run(give_back.clone()));
-        tasks.spawn(async move {
+        tasks.spawn(Task::Election, candidate.run(give_back.clone()));
+        let give_back = give_back.drop_guard();
+        tasks.spawn(Task::Controller, async move {
             lead(controller, leadership, registry, stop).await;
-            give_back.cancel();
-            // The Lease is given back, or the API server could not be reached.
-            let _ = election.await;
-        })
+            drop(give_back);
+        });
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -273,22 +272,21 @@ async fn lead(controller: Controller, mut leadership: Leadership, registry: Arc<
         }
         tracing::info!("leading");
         let term = stop.child_token();
-        let end = async {
-            tokio::select! {
-                () = leadership.lost() => tracing::warn!("not leading any more"),
-                () = stop.cancelled() => {}
-            }
-            term.cancel();
-        };
-        let work = async {
+        let mut work = pin!(async {
             // What is not known yet would look as if it were not there.
             let listed = async { seen.wait_for(|seen| seen.all_listed().is_some()).await.is_ok() };
             tokio::select! {
                 true = listed => controller.lead(term.clone()).await,
                 () = term.cancelled() => {}
             }
-        };
-        tokio::join!(end, work);
+        });
+        tokio::select! {
+            () = leadership.lost() => tracing::warn!("not leading any more"),
+            // Stopped with `stop`; else gone, and then nobody works though this replica holds the Lease: the process ends.
+            () = &mut work => return,
+        }
+        term.cancel();
+        work.await;
     }
 }
 
