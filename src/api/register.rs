@@ -51,6 +51,15 @@ pub fn readable(status: Option<&OAuthClientStatus>) -> Vec<Credential> {
     stored.iter().filter_map(|stored| credential(stored).ok()).collect()
 }
 
+/// Whether nothing of it is left out by [`readable`].
+#[must_use]
+pub fn is_readable(status: Option<&OAuthClientStatus>) -> bool {
+    let is_whole = |status: &OAuthClientStatus| {
+        status.unreadable.is_none() && status.credentials.iter().flatten().all(|stored| credential(stored).is_ok())
+    };
+    status.is_none_or(is_whole)
+}
+
 /// What `status.credentials` is to hold.
 #[must_use]
 pub fn stored(credentials: &[Credential]) -> Vec<StoredCredential> {
@@ -196,12 +205,13 @@ mod tests {
             let status = OAuthClientStatus { credentials: Some(entries), ..OAuthClientStatus::default() };
             let error = register(Some(&status), "0a1b2c3d").unwrap_err().to_string();
             assert!(error.contains(&format!("the {field} of credential")), "{error}");
-            assert!(readable(Some(&status)).is_empty());
+            assert!(readable(Some(&status)).is_empty() && !is_readable(Some(&status)));
         }
         let twice = [one(), one()];
         assert!(matches!(register(Some(&status(&twice)), "0a1b2c3d"), Err(RegisterError::Twice(_))));
         let unreadable = OAuthClientStatus { unreadable: Some("a map".into()), ..OAuthClientStatus::default() };
         assert!(matches!(register(Some(&unreadable), "0a1b2c3d"), Err(RegisterError::Shape(_))));
+        assert!(!is_readable(Some(&unreadable)) && is_readable(None));
     }
 
     #[test]
@@ -210,5 +220,6 @@ mod tests {
         entries.push(StoredCredential { id: "planted".into(), ..entries[0].clone() });
         let status = OAuthClientStatus { credentials: Some(entries), ..OAuthClientStatus::default() };
         assert_eq!(readable(Some(&status)).len(), 1);
+        assert!(!is_readable(Some(&status)));
     }
 }

@@ -5,7 +5,7 @@ use super::Subject;
 use crate::{
     api,
     domain::names::ObjectName,
-    registry::feed::{self, Event, Source},
+    registry::feed::{self, Event, Source, Unreadable},
 };
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -115,8 +115,10 @@ impl<K: Made> Cache<K> {
                 owners
             }
             Event::Applied { object, .. } => self.put(object),
-            Event::Deleted { name, .. } => self.remove(&name).into_iter().collect(),
-            Event::Unreadable { .. } | Event::Progress { .. } | Event::Agreed { .. } => Vec::new(),
+            Event::Deleted { name, .. } | Event::Unreadable { object: Unreadable { name, .. }, .. } => {
+                self.remove(&name).into_iter().collect()
+            }
+            Event::Progress { .. } | Event::Agreed { .. } => Vec::new(),
         }
     }
 

@@ -266,7 +266,7 @@ impl Work<'_> {
         let version = apply::version(&seen.object).unwrap_or(u64::MAX);
         let begun = ambient::boot_time();
         loop {
-            let passage = self.controller.gate.pass(Watched::OAuthClients, version).await;
+            let passage = self.controller.gate.pass(Watched::OAuthClients, version, &self.client.uid).await;
             let passage = passage.map_err(|error| Fault::Read {
                 kind: "replica Leases",
                 object: self.client.object.clone(),

@@ -6,6 +6,7 @@ use crate::{
     domain::{names::ObjectName, resource::Algorithm},
     keys::{
         certificate::ServedName,
+        secret::entry_name,
         store::{self, StoreError, signing::Wanted},
     },
     replica::{Watched, gate::Passage},
@@ -49,16 +50,17 @@ impl Controller {
             return Ok(EVERY);
         }
         let version = ensured.version.parse().unwrap_or(u64::MAX);
-        let passage = self.gate.pass(Watched::Keys, version).await;
-        match passage.map_err(|error| Fault::Read { kind: "replica Leases", object: release.keys(), why: error.to_string() })? {
-            Passage::Passed => {
-                for kid in &ensured.prepared {
+        let mut next = EVERY;
+        for kid in &ensured.prepared {
+            let passage = self.gate.pass(Watched::Keys, version, &entry_name(kid)).await;
+            match passage.map_err(|error| Fault::Read { kind: "replica Leases", object: release.keys(), why: error.to_string() })? {
+                Passage::Passed => {
                     store::signing::activate(&self.kube, &release, kid, now).await.map_err(|error| failed(&release.keys(), &error))?;
                 }
-                Ok(EVERY)
+                Passage::Blocked { .. } => next = SOON,
             }
-            Passage::Blocked { .. } => Ok(SOON),
         }
+        Ok(next)
     }
 
     async fn provision_certificate(&self) -> Result<Duration, Fault> {

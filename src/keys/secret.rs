@@ -171,6 +171,11 @@ impl KeyFile {
         needed.difference(&present).copied().collect()
     }
 
+    /// The entries that are not part of the key set, because they cannot be read.
+    pub fn unread(&self) -> impl Iterator<Item = &str> {
+        self.problems.iter().filter(|problem| problem.why != Fault::Superseded).map(|problem| problem.entry.as_str())
+    }
+
     /// The keys that wait for their activation.
     pub fn prepared(&self) -> impl Iterator<Item = &StoredKey> {
         self.keys.iter().filter(|known| known.state == State::Prepared)

@@ -125,7 +125,8 @@ pub enum Event<K> {
         /// Its version.
         version: u64,
     },
-    /// One object was changed into something that this version cannot read: what was known of it is to be kept.
+    /// One object is, or was changed into, something that this version cannot read: what was known of it (if of the same UID) is to
+    /// be kept.
     Unreadable {
         /// Which, and why.
         object: Unreadable,

@@ -7,6 +7,7 @@
 mod standing;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use super::snapshot::Snapshot;
 use crate::{
@@ -64,6 +65,10 @@ pub struct Index {
     /// The clients that name a resource in `spec.access`, whether it exists or not.
     callers: HashMap<ObjectName, BTreeSet<ObjectName>>,
     terminating: BTreeSet<String>,
+    /// The UIDs of namespaces.
+    namespaces: HashMap<String, String>,
+    /// The clients whose register was not taken in, and their UIDs.
+    unread: BTreeMap<ObjectName, String>,
     snapshot: Snapshot,
 }
 
@@ -81,6 +86,8 @@ impl Index {
             audiences: HashMap::new(),
             callers: HashMap::new(),
             terminating: BTreeSet::new(),
+            namespaces: HashMap::new(),
+            unread: BTreeMap::new(),
             snapshot: Snapshot::default(),
         }
     }
@@ -114,7 +121,8 @@ impl Index {
         }
         let id = parsed.as_ref().ok().map(|registered| registered.client.id.clone());
         let namespace = name.namespace.clone();
-        self.clients.insert(name, KnownClient { object: Arc::new(object), parsed });
+        self.clients.insert(name.clone(), KnownClient { object: Arc::new(object), parsed });
+        self.note_unread(&name);
         if let Some(id) = id {
             touched.extend(self.settle_client_id(&id));
             touched.extend(self.settle_seats(&namespace));
@@ -124,6 +132,7 @@ impl Index {
 
     /// A client is gone.
     pub fn remove_client(&mut self, name: &ObjectName) -> BTreeSet<Touched> {
+        self.unread.remove(name);
         let Some(known) = self.clients.remove(name) else { return BTreeSet::new() };
         let mut touched = BTreeSet::from([Touched::Client(name.clone())]);
         let Ok(registered) = known.parsed else { return touched };
@@ -181,6 +190,7 @@ impl Index {
     /// A namespace was created or changed.
     pub fn put_namespace(&mut self, object: &Namespace) -> BTreeSet<Touched> {
         let name = object.name_any();
+        self.namespaces.insert(name.clone(), object.uid().unwrap_or_default());
         let keys = self.policy.namespace_label_keys();
         let labels: BTreeMap<String, String> =
             object.labels().iter().filter(|(key, _)| keys.contains(*key)).map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -200,6 +210,7 @@ impl Index {
 
     /// A namespace is gone.
     pub fn remove_namespace(&mut self, name: &str) -> BTreeSet<Touched> {
+        self.namespaces.remove(name);
         self.snapshot.namespaces.remove(name);
         self.terminating.remove(name);
         self.touched_by_namespace(name)
@@ -208,6 +219,8 @@ impl Index {
     /// The keys were made or changed: everything may be looked at again.
     pub fn put_keys(&mut self, keys: Arc<KeySet>) -> BTreeSet<Touched> {
         self.snapshot.keys = Some(keys);
+        let names: Vec<ObjectName> = self.clients.keys().cloned().collect();
+        names.iter().for_each(|name| self.note_unread(name));
         self.everything()
     }
 

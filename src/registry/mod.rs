@@ -8,21 +8,24 @@
 //! feed ─ events ─► Registry: Index, behind a lock ─ at most 20 times a second ─► ArcSwap<Snapshot> ─► requests
 //!                            └ Touched ─► controller                        └ then: Seen ─► heartbeat
 //! ```
-//! What [`Seen`] says was reached is in the snapshot already: that is what the gate of a rotation rests on.
+//! What [`Seen`] says was reached is in the snapshot already, but for what it names as unread: that is what the gate of a rotation
+//! rests on.
 
 pub mod feed;
 pub mod index;
 pub mod snapshot;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     api::{OAuthClient, ProtectedResource},
     domain::names::ObjectName,
     keys::{KeySet, secret::KeyFile},
-    replica::{Watched, contact::Moment},
+    replica::{Watched, announcement::EVERYTHING, contact::Moment},
 };
 use arc_swap::ArcSwap;
-use feed::{Event, Source};
+use feed::{Event, Source, Unreadable};
 use index::{Index, Touched};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Resource, ResourceExt};
@@ -50,6 +53,9 @@ pub struct Seen {
     pub listed: BTreeMap<Watched, Moment>,
     /// When each kind last agreed with the API server.
     pub agreed: BTreeMap<Watched, Moment>,
+    /// What of a kind was not taken in although its version was reached: the UIDs of clients, the entries of the key Secret, or
+    /// [`EVERYTHING`].
+    pub unread: BTreeMap<Watched, BTreeSet<String>>,
 }
 
 impl Seen {
@@ -66,6 +72,8 @@ struct Known {
     reached: Seen,
     /// Whether the index changed since the last swap.
     changed: bool,
+    /// The entries of the key Secret that cannot be read.
+    unread_keys: BTreeSet<String>,
 }
 
 /// The registry of one replica.
@@ -85,6 +93,8 @@ pub trait Indexed: Resource<DynamicType = ()> + DeserializeOwned + Send + 'stati
     fn put(self, index: &mut Index) -> BTreeSet<Touched>;
     /// Gone.
     fn remove(name: &ObjectName, index: &mut Index) -> BTreeSet<Touched>;
+    /// Created or changed, and cannot be read.
+    fn unreadable(object: &Unreadable, index: &mut Index) -> BTreeSet<Touched>;
     /// All that are known.
     fn known(index: &Index) -> Vec<ObjectName>;
 }
@@ -93,7 +103,7 @@ impl Registry {
     /// One that knows nothing.
     #[must_use]
     pub fn new(index: Index) -> Arc<Self> {
-        let known = Known { index, reached: Seen::default(), changed: false };
+        let known = Known { index, reached: Seen::default(), changed: false, unread_keys: BTreeSet::new() };
         Arc::new(Self {
             known: Mutex::new(known),
             snapshot: Arc::default(),
@@ -173,6 +183,8 @@ impl Registry {
         if std::mem::take(&mut known.changed) {
             self.snapshot.store(Arc::new(known.index.snapshot()));
         }
+        let unread = [(Watched::OAuthClients, known.index.unread_clients()), (Watched::Keys, known.unread_keys.clone())];
+        known.reached.unread = unread.into_iter().filter(|(_, names)| !names.is_empty()).collect();
         let reached = known.reached.clone();
         drop(known);
         self.seen.send_if_modified(|seen| std::mem::replace(seen, reached.clone()) != reached);
@@ -180,19 +192,22 @@ impl Registry {
 
     fn handle<K: Indexed>(&self, event: Event<K>) {
         let mut known = self.lock();
-        let Known { index, reached, changed } = &mut *known;
+        let Known { index, reached, changed, .. } = &mut *known;
         reached.note(K::KIND, &event);
-        *changed |= !matches!(event, Event::Progress { .. } | Event::Agreed { .. } | Event::Unreadable { .. });
+        *changed |= !matches!(event, Event::Progress { .. } | Event::Agreed { .. });
         let touched = match event {
             Event::Listed { objects, unreadable, .. } => {
-                let kept = objects.iter().map(name_of).chain(unreadable.into_iter().map(|object| object.name)).collect();
+                let kept = objects.iter().map(name_of).chain(unreadable.iter().map(|object| object.name.clone())).collect();
                 let gone: Vec<ObjectName> = K::known(index).into_iter().filter(|name| !BTreeSet::contains(&kept, name)).collect();
-                let removed: Vec<Touched> = gone.iter().flat_map(|name| K::remove(name, index)).collect();
-                objects.into_iter().flat_map(|object| object.put(index)).chain(removed).collect()
+                let mut touched: BTreeSet<Touched> = gone.iter().flat_map(|name| K::remove(name, index)).collect();
+                touched.extend(unreadable.iter().flat_map(|object| K::unreadable(object, index)));
+                touched.extend(objects.into_iter().flat_map(|object| object.put(index)));
+                touched
             }
             Event::Applied { object, .. } => object.put(index),
             Event::Deleted { name, .. } => K::remove(&name, index),
-            Event::Unreadable { .. } | Event::Progress { .. } | Event::Agreed { .. } => BTreeSet::new(),
+            Event::Unreadable { object, .. } => K::unreadable(&object, index),
+            Event::Progress { .. } | Event::Agreed { .. } => BTreeSet::new(),
         };
         drop(known);
         self.announce(touched);
@@ -205,14 +220,20 @@ impl Registry {
         known.reached.note(Watched::Keys, &event);
         let is_progress = matches!(event, Event::Progress { .. } | Event::Agreed { .. });
         let secret = match event {
-            Event::Listed { objects, .. } => objects.into_iter().next(),
-            Event::Applied { object, .. } => Some(object),
-            _ => None,
+            Event::Listed { objects, unreadable, .. } if unreadable.is_empty() => objects.into_iter().next().map(Ok),
+            Event::Applied { object, .. } => Some(Ok(object)),
+            Event::Listed { .. } | Event::Unreadable { .. } => Some(Err(())),
+            Event::Deleted { .. } | Event::Progress { .. } | Event::Agreed { .. } => None,
         };
-        let touched = match secret.and_then(|secret| read_keys(&secret)) {
-            Some(keys) => {
+        let touched = match secret.map(|secret| secret.and_then(|secret| read_keys(&secret))) {
+            Some(Ok((keys, unread))) => {
                 known.changed = true;
+                known.unread_keys = unread;
                 known.index.put_keys(Arc::new(keys))
+            }
+            Some(Err(())) => {
+                known.unread_keys = BTreeSet::from([EVERYTHING.to_owned()]);
+                BTreeSet::from([Touched::Release])
             }
             None => BTreeSet::from([Touched::Release]),
         };
@@ -257,18 +278,20 @@ impl Seen {
     }
 }
 
-fn read_keys(secret: &Secret) -> Option<KeySet> {
+/// The keys, and the entries that could not be read.
+fn read_keys(secret: &Secret) -> Result<(KeySet, BTreeSet<String>), ()> {
     let data = secret.data.clone().unwrap_or_default();
     match KeyFile::parse(&data) {
         Ok(file) => {
             for problem in &file.problems {
                 tracing::error!(entry = problem.entry, why = %problem.why, "an entry of the key Secret cannot be used");
             }
-            Some(file.into_key_set())
+            let unread = file.unread().map(str::to_owned).collect();
+            Ok((file.into_key_set(), unread))
         }
         Err(error) => {
             tracing::error!(secret = secret.name_any(), %error, "the key Secret cannot be used; the keys known before stay in use");
-            None
+            Err(())
         }
     }
 }
@@ -288,6 +311,10 @@ impl Indexed for OAuthClient {
         index.remove_client(name)
     }
 
+    fn unreadable(object: &Unreadable, index: &mut Index) -> BTreeSet<Touched> {
+        index.unreadable_client(&object.name, &object.uid)
+    }
+
     fn known(index: &Index) -> Vec<ObjectName> {
         index.client_names().cloned().collect()
     }
@@ -304,6 +331,10 @@ impl Indexed for ProtectedResource {
         index.remove_resource(name)
     }
 
+    fn unreadable(object: &Unreadable, index: &mut Index) -> BTreeSet<Touched> {
+        index.unreadable_resource(&object.name, &object.uid)
+    }
+
     fn known(index: &Index) -> Vec<ObjectName> {
         index.resource_names().cloned().collect()
     }
@@ -318,6 +349,10 @@ impl Indexed for Namespace {
 
     fn remove(name: &ObjectName, index: &mut Index) -> BTreeSet<Touched> {
         index.remove_namespace(&name.name)
+    }
+
+    fn unreadable(object: &Unreadable, index: &mut Index) -> BTreeSet<Touched> {
+        index.unreadable_namespace(&object.name.name, &object.uid)
     }
 
     fn known(index: &Index) -> Vec<ObjectName> {

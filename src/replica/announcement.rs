@@ -2,7 +2,7 @@
 
 use super::Watched;
 use k8s_openapi::api::coordination::v1::Lease;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The label that names the release of a Lease: one release's name may begin with another's.
 pub const RELEASE_LABEL: &str = "keywright.dev/release";
@@ -10,6 +10,11 @@ pub const RELEASE_LABEL: &str = "keywright.dev/release";
 pub const ADDRESS_ANNOTATION: &str = "keywright.dev/address";
 /// Whether the replica has reported since it joined.
 pub const PHASE_ANNOTATION: &str = "keywright.dev/phase";
+
+/// Among what was not taken in: it is not known what.
+pub const EVERYTHING: &str = "*";
+/// Most names of what was not taken in; UIDs of so many take 37 KB of the 256 KiB that annotations may have. More is [`EVERYTHING`].
+const MOST_NAMES: usize = 1_000;
 
 /// Where a replica is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,9 @@ pub struct Announcement {
     pub phase: Phase,
     /// The resourceVersion that each of its watches has reached; what is missing or unreadable has not been seen.
     pub seen: BTreeMap<Watched, u64>,
+    /// What of a kind it has not taken in although its watch has reached the version: the UIDs of clients, the entries of the key
+    /// Secret, or [`EVERYTHING`].
+    pub unread: BTreeMap<Watched, BTreeSet<String>>,
     /// Where other replicas may ask it for its contact.
     pub address: Option<String>,
     /// The UID of the Lease.
@@ -64,10 +72,12 @@ impl Announcement {
             _ => Phase::Joining,
         };
         let version_of = |kind: Watched| Some((kind, annotation(&seen_annotation(kind))?.parse().ok()?));
+        let names_of = |kind: Watched| Some((kind, annotation(&unread_annotation(kind))?.split(',').map(str::to_owned).collect()));
         Some(Self {
             pod,
             phase,
             seen: if phase == Phase::Serving { Watched::ALL.into_iter().filter_map(version_of).collect() } else { BTreeMap::new() },
+            unread: Watched::ALL.into_iter().filter_map(names_of).collect(),
             address: annotation(ADDRESS_ANNOTATION),
             uid: metadata.uid.clone().unwrap_or_default(),
             version: metadata.resource_version.clone().unwrap_or_default(),
@@ -78,6 +88,13 @@ impl Announcement {
     #[must_use]
     pub fn has_seen(&self, kind: Watched, version: u64) -> bool {
         self.seen.get(&kind).is_some_and(|seen| *seen >= version)
+    }
+
+    /// Whether the replica goes by that version of one client (its UID) or of one entry of the key Secret.
+    #[must_use]
+    pub fn has_taken_in(&self, kind: Watched, version: u64, name: &str) -> bool {
+        let left_out = |names: &BTreeSet<String>| names.contains(name) || names.contains(EVERYTHING);
+        self.has_seen(kind, version) && !self.unread.get(&kind).is_some_and(left_out)
     }
 }
 
@@ -91,6 +108,22 @@ pub fn lease_name(release: &str, pod: &str) -> String {
 #[must_use]
 pub fn seen_annotation(kind: Watched) -> String {
     format!("keywright.dev/seen-{}", kind.as_str())
+}
+
+/// The annotation with what of a kind was not taken in.
+#[must_use]
+pub fn unread_annotation(kind: Watched) -> String {
+    format!("keywright.dev/unread-{}", kind.as_str())
+}
+
+/// Its value; `None`: everything was taken in.
+#[must_use]
+pub fn unread_names(names: &BTreeSet<String>) -> Option<String> {
+    match names.len() {
+        0 => None,
+        1..=MOST_NAMES => Some(names.iter().map(String::as_str).collect::<Vec<_>>().join(",")),
+        _ => Some(EVERYTHING.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +156,26 @@ mod tests {
         let annotations = json!({"keywright.dev/phase": "joining", "keywright.dev/seen-oauthclients": "41"});
         let replica = Announcement::read("kw", &lease("kw-replica-a", Some("kw"), annotations)).unwrap();
         assert!(!replica.has_seen(Watched::OAuthClients, 1));
+    }
+
+    #[test]
+    fn a_replica_vouches_for_what_it_has_taken_in_alone() {
+        let read = |unread: Option<String>| {
+            let annotations = json!({
+                "keywright.dev/phase": "serving", "keywright.dev/seen-oauthclients": "41", "keywright.dev/unread-oauthclients": unread,
+            });
+            let annotations = annotations.as_object().unwrap().iter().filter(|(_, text)| !text.is_null()).collect::<BTreeMap<_, _>>();
+            Announcement::read("kw", &lease("kw-replica-a", Some("kw"), json!(annotations))).unwrap()
+        };
+        let uids = |count: usize| (0..count).map(|number| format!("uid-{number}")).collect::<BTreeSet<_>>();
+        let taken_in = |replica: &Announcement, uid: &str| replica.has_taken_in(Watched::OAuthClients, 41, uid);
+        let all = read(unread_names(&uids(0)));
+        assert!(taken_in(&all, "uid-0") && !all.has_taken_in(Watched::OAuthClients, 42, "uid-0"));
+        let most = read(unread_names(&uids(1_000)));
+        assert!(!taken_in(&most, "uid-0") && !taken_in(&most, "uid-999") && taken_in(&most, "uid-1000"));
+        let nothing = read(unread_names(&uids(1_001)));
+        assert!(!taken_in(&nothing, "uid-0") && !taken_in(&nothing, "another"));
+        assert!(nothing.has_seen(Watched::OAuthClients, 41));
     }
 
     #[test]

@@ -22,9 +22,9 @@ use tokio::sync::Mutex;
 /// Whether a rotation may go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Passage {
-    /// Every replica that counts has seen the write.
+    /// Every replica that counts goes by the write.
     Passed,
-    /// These (by the names of their pods) have not, or have not said so.
+    /// These (by the names of their pods) do not, or have not said so.
     Blocked {
         /// Sorted.
         replicas: Vec<String>,
@@ -82,14 +82,15 @@ impl Gate {
         }
     }
 
-    /// Whether every replica that may be serving has seen the write that made `version` of that kind. To be called after the
-    /// write has returned; callers at the same time share one LIST that begins after all of them have asked.
+    /// Whether every replica that may be serving goes by the write that made `version` of that kind: of the client with the UID
+    /// `name`, or of the entry `name` of the key Secret. To be called after the write has returned; callers at the same time share
+    /// one LIST that begins after all of them have asked.
     ///
     /// # Errors
     /// [`GateError`] where a LIST or the deletion of a dead replica's Lease failed. Nothing was decided.
-    pub async fn pass(&self, kind: Watched, version: u64) -> Result<Passage, GateError> {
+    pub async fn pass(&self, kind: Watched, version: u64, name: &str) -> Result<Passage, GateError> {
         let replicas = self.counted().await?;
-        let late = replicas.iter().filter(|replica| !replica.has_seen(kind, version));
+        let late = replicas.iter().filter(|replica| !replica.has_taken_in(kind, version, name));
         let mut late: Vec<String> = late.map(|replica| replica.pod.clone()).collect();
         late.sort();
         Ok(if late.is_empty() { Passage::Passed } else { Passage::Blocked { replicas: late } })

@@ -11,7 +11,9 @@
 
 use super::{
     Watched,
-    announcement::{ADDRESS_ANNOTATION, PHASE_ANNOTATION, Phase, RELEASE_LABEL, lease_name, seen_annotation},
+    announcement::{
+        ADDRESS_ANNOTATION, PHASE_ANNOTATION, Phase, RELEASE_LABEL, lease_name, seen_annotation, unread_annotation, unread_names,
+    },
     contact::{Contact, Moment, Standing},
     peers::{Curiosity, Peers},
     readiness::Readiness,
@@ -23,7 +25,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -127,8 +129,8 @@ struct Life {
     phase: Phase,
     /// When the last write was sent.
     sent: Duration,
-    /// The versions that it carried.
-    told: BTreeMap<Watched, u64>,
+    /// What it told.
+    told: Seen,
 }
 
 /// The heart of one replica.
@@ -192,7 +194,7 @@ impl Heartbeat {
             match self.claim().await {
                 Ok(Some(own)) => {
                     self.beaten(begun);
-                    return Life { own, phase: Phase::Joining, sent: begun.boot, told: BTreeMap::new() };
+                    return Life { own, phase: Phase::Joining, sent: begun.boot, told: Seen::default() };
                 }
                 Ok(None) => sleep(self.pace.retry).await,
                 Err(error) => self.complain(&error).await,
@@ -210,7 +212,8 @@ impl Heartbeat {
         }
         let Some(found) = self.look().await? else { return Ok(None) };
         let mut reset = self.manifest();
-        let annotations = Watched::ALL.into_iter().map(|kind| (seen_annotation(kind), Value::Null));
+        let annotations = Watched::ALL.into_iter().flat_map(|kind| [seen_annotation(kind), unread_annotation(kind)]);
+        let annotations = annotations.map(|name| (name, Value::Null));
         merge(&mut reset, "/metadata/annotations", annotations);
         self.patch("reset", &Own::from(&found), reset).await
     }
@@ -243,7 +246,8 @@ impl Heartbeat {
             return self.readiness.standing(ambient::moment()) == Standing::Current;
         }
         let urgent = [Watched::OAuthClients, Watched::Keys];
-        urgent.iter().any(|kind| seen.versions.get(kind) != life.told.get(kind))
+        let told = |seen: &Seen, kind| (seen.versions.get(&kind).copied(), seen.unread.get(&kind).cloned());
+        urgent.into_iter().any(|kind| told(seen, kind) != told(&life.told, kind))
     }
 
     /// One renewal, with a report once the join's lists are in use. `false`: the Lease is lost.
@@ -251,7 +255,7 @@ impl Heartbeat {
         let begun = ambient::moment();
         life.sent = begun.boot;
         let reporting = life.phase == Phase::Serving || self.readiness.standing(begun) == Standing::Current;
-        let told = if reporting { self.links.seen.borrow().versions.clone() } else { BTreeMap::new() };
+        let told = if reporting { self.links.seen.borrow().clone() } else { Seen::default() };
         let Some(own) = self.patch("renew", &life.own, self.report(reporting, &told, begun)).await? else {
             return self.recognise(life).await;
         };
@@ -352,12 +356,14 @@ impl Heartbeat {
         })
     }
 
-    fn report(&self, reporting: bool, seen: &BTreeMap<Watched, u64>, begun: Moment) -> Value {
+    fn report(&self, reporting: bool, seen: &Seen, begun: Moment) -> Value {
         let mut report = json!({"metadata": {"annotations": {}}, "spec": {"renewTime": MicroTime(begun.wall)}});
         if reporting {
-            let versions = seen.iter().map(|(kind, version)| (seen_annotation(*kind), Value::from(version.to_string())));
+            let versions = seen.versions.iter().map(|(kind, version)| (seen_annotation(*kind), Value::from(version.to_string())));
+            let names = |kind| seen.unread.get(&kind).and_then(unread_names);
+            let unread = Watched::ALL.into_iter().map(|kind| (unread_annotation(kind), Value::from(names(kind))));
             let phase = (PHASE_ANNOTATION.to_owned(), Value::from(Phase::Serving.as_str()));
-            merge(&mut report, "/metadata/annotations", versions.chain([phase]));
+            merge(&mut report, "/metadata/annotations", versions.chain(unread).chain([phase]));
         }
         report
     }

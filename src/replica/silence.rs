@@ -127,7 +127,15 @@ mod tests {
 
     fn replica(version: u64) -> Announcement {
         let (pod, uid) = ("a".to_owned(), "u".to_owned());
-        Announcement { pod, phase: Phase::Serving, seen: BTreeMap::new(), address: None, uid, version: version.to_string() }
+        Announcement {
+            pod,
+            phase: Phase::Serving,
+            seen: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            address: None,
+            uid,
+            version: version.to_string(),
+        }
     }
 
     fn pod(ready: Option<&str>, transition: &str) -> Pod {

@@ -3,7 +3,7 @@
 mod place;
 
 use place::{Place, Replica, silence};
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use keywright::{
@@ -31,6 +31,28 @@ async fn a_replica_reports_what_it_has_seen_and_the_gate_passes() {
     assert!(a.has_seen(Watched::OAuthClients, version) && b.has_seen(Watched::OAuthClients, version));
     assert!(a.address.unwrap().parse::<SocketAddr>().is_ok());
     assert_eq!(place.passage(version + 1_000_000).await, Passage::Blocked { replicas: vec!["a".to_owned(), "b".to_owned()] });
+}
+
+/// A write that a replica has seen and cannot read holds up the client that was written, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_has_not_taken_a_client_in_keeps_the_gate_shut_for_it_alone() {
+    let place = Place::shared().await;
+    let replica = Replica::start(&place, "a").await;
+    replica.becomes_ready().await;
+    let unread = |uids: &[&str]| {
+        let uids = BTreeSet::from_iter(uids.iter().map(ToString::to_string));
+        replica.seen.send_modify(|seen| drop(seen.unread.insert(Watched::OAuthClients, uids)));
+    };
+    unread(&["unreadable"]);
+    let version = place.write("new").await;
+    place.passes(version).await;
+    assert_eq!(place.passage_of(version, "unreadable").await, Passage::Blocked { replicas: vec!["a".to_owned()] });
+    unread(&[]);
+    let reported = async || match place.passage_of(version, "unreadable").await {
+        Passage::Passed => Ok(()),
+        blocked @ Passage::Blocked { .. } => Err(format!("{blocked:?}")),
+    };
+    eventually(SOON, "the replica has read it", reported).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

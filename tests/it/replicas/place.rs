@@ -95,7 +95,11 @@ impl<'c> Place<'c> {
     }
 
     pub(super) async fn passage(&self, version: u64) -> Passage {
-        self.gate.pass(Watched::OAuthClients, version).await.unwrap()
+        self.passage_of(version, "some client").await
+    }
+
+    pub(super) async fn passage_of(&self, version: u64, uid: &str) -> Passage {
+        self.gate.pass(Watched::OAuthClients, version, uid).await.unwrap()
     }
 
     pub(super) async fn passes(&self, version: u64) {
@@ -130,6 +134,7 @@ pub(super) struct Replica {
     pub(super) proxy: Proxy,
     pub(super) contact: Arc<Contact>,
     pub(super) readiness: Arc<Readiness>,
+    pub(super) seen: watch::Sender<Seen>,
     pub(super) leave: CancellationToken,
     pub(super) tasks: JoinSet<()>,
 }
@@ -168,7 +173,7 @@ impl Replica {
         let keys = Source::<Secret>::new(own(client)).with_fields("metadata.name=kw-keys");
         tasks.spawn(follow(keys, Watched::Keys, &seen, &wishes));
         tasks.spawn(tell_contact(listener, Arc::clone(&contact)));
-        Self { proxy, contact, readiness, leave, tasks }
+        Self { proxy, contact, readiness, seen, leave, tasks }
     }
 
     pub(super) fn standing(&self) -> Standing {

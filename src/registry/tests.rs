@@ -1,0 +1,177 @@
+//! What a replica says that it has seen is what it answers from.
+
+use super::*;
+use crate::{
+    ambient,
+    domain::{
+        credential::{CredentialId, Digest},
+        names::ClientId,
+        resource::Algorithm,
+    },
+    installation::Installation,
+    keys::{
+        DigestKey, SigningKey,
+        secret::{DIGEST_KEY, entry_name},
+    },
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+
+const DIGEST: [u8; 32] = [7; 32];
+
+fn registry() -> Arc<Registry> {
+    let installation = Installation {
+        name: "default".into(),
+        release: "keywright".into(),
+        namespace: "auth".into(),
+        issuer: "https://keywright.auth.svc".into(),
+        cluster_domain: "cluster.local".into(),
+        algorithm: Algorithm::Rs256,
+    };
+    Registry::new(Index::new(Arc::default(), installation))
+}
+
+fn name() -> ObjectName {
+    ObjectName::new("x", "a")
+}
+
+fn client(uid: &str, credentials: &Value) -> OAuthClient {
+    let metadata = json!({"namespace": "x", "name": "a", "uid": uid, "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1});
+    let object = json!({"metadata": metadata, "spec": {"access": []}, "status": {"credentials": credentials}});
+    let typed = json!({"apiVersion": "keywright.dev/v1alpha1", "kind": "OAuthClient"});
+    let members = [object, typed].into_iter().flat_map(|part| part.as_object().unwrap().clone()).collect();
+    serde_json::from_value(Value::Object(members)).unwrap()
+}
+
+/// As the leader registers it.
+fn pending(digest_key: &str) -> Value {
+    let digest = Digest { key: digest_key.to_owned(), mac: [1; 32] };
+    let digest = format!("{}:{}", digest.key, URL_SAFE_NO_PAD.encode(digest.mac));
+    json!({"id": CredentialId::from_random([1; 16]).as_str(), "digest": digest, "state": "Pending", "createdAt": "2026-01-01T00:00:00Z"})
+}
+
+fn unreadable(uid: &str) -> Unreadable {
+    Unreadable { name: name(), uid: uid.to_owned(), why: "another version wrote it".to_owned() }
+}
+
+fn listed(objects: Vec<OAuthClient>, unreadable: Vec<Unreadable>, version: u64) -> Event<OAuthClient> {
+    Event::Listed { objects, unreadable, version, begun: ambient::moment() }
+}
+
+fn key_secret(entries: &[(&str, &[u8])]) -> Secret {
+    let data = entries.iter().map(|(name, bytes)| ((*name).to_owned(), ByteString(bytes.to_vec()))).collect();
+    Secret { data: Some(data), ..Secret::default() }
+}
+
+/// The version of clients that is reported, and the names that are not vouched for.
+fn told(registry: &Registry, kind: Watched) -> (u64, Vec<String>) {
+    registry.swap_now();
+    let seen = registry.seen().borrow().clone();
+    (seen.versions[&kind], seen.unread.get(&kind).into_iter().flatten().cloned().collect())
+}
+
+fn is_served(registry: &Registry) -> bool {
+    registry.swap_now();
+    registry.snapshot().load().clients.get(&ClientId::parse("x.a").unwrap()).is_some()
+}
+
+fn none() -> Vec<String> {
+    Vec::new()
+}
+
+#[test]
+fn of_what_cannot_be_read_the_former_state_stays_in_force_and_is_not_vouched_for() {
+    for in_a_list in [true, false] {
+        let registry = registry();
+        registry.handle(listed(vec![client("one", &json!([]))], vec![], 10));
+        assert_eq!(told(&registry, Watched::OAuthClients), (10, none()));
+        registry.handle(match in_a_list {
+            true => listed(vec![], vec![unreadable("one")], 20),
+            false => Event::Unreadable { object: unreadable("one"), version: 20 },
+        });
+        assert!(is_served(&registry));
+        // It holds up itself alone: the version goes on.
+        assert_eq!(told(&registry, Watched::OAuthClients), (20, vec!["one".to_owned()]));
+        registry.handle(Event::Applied { object: client("one", &json!([])), version: 30 });
+        assert_eq!(told(&registry, Watched::OAuthClients), (30, none()));
+    }
+}
+
+/// A recreated client is another one, whether it can be read or not.
+#[test]
+fn an_object_that_cannot_be_read_does_not_inherit_from_another_of_its_name() {
+    for in_a_list in [true, false] {
+        let registry = registry();
+        registry.handle(listed(vec![client("one", &json!([]))], vec![], 10));
+        assert!(is_served(&registry));
+        registry.handle(match in_a_list {
+            true => listed(vec![], vec![unreadable("two")], 20),
+            false => Event::Unreadable { object: unreadable("two"), version: 20 },
+        });
+        assert!(!is_served(&registry));
+        assert_eq!(told(&registry, Watched::OAuthClients), (20, vec!["two".to_owned()]));
+        registry.handle(Event::<OAuthClient>::Deleted { name: name(), version: 30 });
+        assert_eq!(told(&registry, Watched::OAuthClients), (30, none()));
+    }
+}
+
+#[test]
+fn namespaces_and_resources_that_cannot_be_read_do_not_inherit_either() {
+    let registry = registry();
+    let namespace = json!({"metadata": {"name": "x", "uid": "one", "labels": {"kubernetes.io/metadata.name": "x"}}});
+    registry.handle(Event::Applied { object: serde_json::from_value::<Namespace>(namespace).unwrap(), version: 1 });
+    let known = |registry: &Registry| registry.with_index(|index| index.namespace_names().count());
+    let unread = |uid: &str| Unreadable { name: ObjectName::new("", "x"), ..unreadable(uid) };
+    registry.handle(Event::<Namespace>::Unreadable { object: unread("one"), version: 2 });
+    assert_eq!(known(&registry), 1);
+    registry.handle(Event::<Namespace>::Unreadable { object: unread("two"), version: 3 });
+    assert_eq!(known(&registry), 0);
+
+    let resource = json!({
+        "apiVersion": "keywright.dev/v1alpha1", "kind": "ProtectedResource", "spec": {"scopes": [{"name": "s"}], "grants": []},
+        "metadata": {"namespace": "x", "name": "a", "uid": "one", "generation": 1},
+    });
+    registry.handle(Event::Applied { object: serde_json::from_value::<ProtectedResource>(resource).unwrap(), version: 1 });
+    let known = |registry: &Registry| registry.with_index(|index| index.resource_names().count());
+    registry.handle(Event::<ProtectedResource>::Unreadable { object: unreadable("one"), version: 2 });
+    assert_eq!(known(&registry), 1);
+    registry.handle(Event::<ProtectedResource>::Unreadable { object: unreadable("two"), version: 3 });
+    assert_eq!(known(&registry), 0);
+}
+
+/// The register that a gate waits for: an entry that this version cannot read, and one whose digest key it has not.
+#[test]
+fn a_register_that_would_not_be_accepted_is_not_vouched_for() {
+    let (registry, key) = (registry(), DigestKey::new(&DIGEST));
+    let planted = json!([{"id": "of a later version", "digest": "x", "state": "Pending", "createdAt": "2026-01-01T00:00:00Z"}]);
+    registry.handle(listed(vec![client("one", &planted)], vec![], 10));
+    assert_eq!(told(&registry, Watched::OAuthClients), (10, vec!["one".to_owned()]));
+    registry.handle(Event::Applied { object: client("one", &json!([pending(key.name())])), version: 20 });
+    assert_eq!(told(&registry, Watched::OAuthClients), (20, vec!["one".to_owned()]), "the key is not known yet");
+    registry.handle_keys(Event::Applied { object: key_secret(&[(DIGEST_KEY, &DIGEST)]), version: 5 });
+    assert_eq!(told(&registry, Watched::OAuthClients), (20, none()));
+    registry.handle_keys(Event::Applied { object: key_secret(&[(DIGEST_KEY, &[8; 32])]), version: 6 });
+    assert_eq!(told(&registry, Watched::OAuthClients), (20, vec!["one".to_owned()]), "the key has changed");
+}
+
+#[test]
+fn a_key_secret_that_cannot_be_read_is_not_vouched_for() {
+    let registry = registry();
+    let spoilt = entry_name("spoilt");
+    let whole = entry_name(SigningKey::generate(Algorithm::Es256).unwrap().kid());
+    registry.handle_keys(Event::Applied { object: key_secret(&[(DIGEST_KEY, &DIGEST), (&spoilt, b"{}")]), version: 10 });
+    assert_eq!(told(&registry, Watched::Keys), (10, vec![spoilt]));
+    assert!(!told(&registry, Watched::Keys).1.contains(&whole));
+    for event in [
+        Event::Applied { object: key_secret(&[]), version: 20 },
+        Event::Unreadable { object: unreadable("keys"), version: 20 },
+        Event::Listed { objects: vec![], unreadable: vec![unreadable("keys")], version: 20, begun: ambient::moment() },
+    ] {
+        registry.handle_keys(event);
+        assert_eq!(told(&registry, Watched::Keys), (20, vec![EVERYTHING.to_owned()]));
+        assert!(registry.with_index(Index::keys).is_some(), "those known before stay in use");
+        registry.handle_keys(Event::Applied { object: key_secret(&[(DIGEST_KEY, &DIGEST)]), version: 15 });
+        assert_eq!(told(&registry, Watched::Keys), (15, none()));
+    }
+}
