@@ -243,7 +243,7 @@ fn snapshot(algorithm: Algorithm, secret: &SecretValue) -> Snapshot {
     for number in 0..1_000 {
         let client = client(number);
         let credentials = vec![credential(&client.uid, &digest, secret)];
-        snapshot.clients.insert(client.id.clone(), Arc::new(RegisteredClient { client, credentials }));
+        snapshot.clients.insert(client.id.clone(), Arc::new(RegisteredClient::new(client, credentials)));
     }
     let resource = resource(algorithm);
     snapshot.audiences.insert(resource.audience.clone(), resource.object.clone());

@@ -1,6 +1,11 @@
 //! `OAuthClient`: a workload's OAuth 2.0 client.
 
-use super::{condition::Condition, rules, stored::Stored};
+use super::{
+    condition::Condition,
+    rotation::{Revocation, Rotation, StoredSchedule},
+    rules,
+    stored::Stored,
+};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -59,6 +64,12 @@ pub struct OAuthClientSpec {
     /// The client's access tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_token: Option<ClientTokens>,
+    /// When the secret changes, and how long the former one stays accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+    /// For an emergency: what is refused from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
     /// The Secret that the client gets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretTemplate>,
@@ -207,6 +218,14 @@ pub struct OAuthClientStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub next_rotation: Option<String>,
+    /// The schedule in force, and since when: a credential that is older counts as made then, so that turning a schedule on, or
+    /// shortening it, rotates nothing at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<StoredSchedule>,
+    /// The value of the annotation keywright.dev/rotate that was last acted upon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub last_handled_rotate: Option<String>,
     /// The installation that works on this object, as `<namespace>/<release>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 127))]
@@ -271,6 +290,8 @@ impl<'de> Deserialize<'de> for OAuthClientStatus {
             credentials,
             last_rotation: stored.member("lastRotation"),
             next_rotation: stored.member("nextRotation"),
+            schedule: stored.member("schedule"),
+            last_handled_rotate: stored.member("lastHandledRotate"),
             controller: stored.member("controller"),
             unreadable,
         })

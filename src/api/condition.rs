@@ -124,7 +124,7 @@ fn shortened(mut message: String) -> String {
 }
 
 /// RFC 3339 with whole seconds, as `meta/v1` Time has it.
-fn whole_seconds(time: Timestamp) -> String {
+pub(crate) fn whole_seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 

@@ -12,6 +12,8 @@ pub mod crd;
 pub mod register;
 #[expect(unreachable_pub, reason = "the same")]
 pub mod resource;
+#[expect(unreachable_pub, reason = "the same")]
+pub mod rotation;
 mod rules;
 mod stored;
 
@@ -47,6 +49,15 @@ pub const ANNOTATION_CREDENTIAL: &str = "keywright.dev/credential";
 /// Annotation of a client's Secret: the ids, separated by commas, that status showed as not Pending before the write. Whoever
 /// read the Secret before cannot publish them any more.
 pub const ANNOTATION_FENCE: &str = "keywright.dev/fence";
+
+/// Annotation of an `OAuthClient`: each new value of it rotates the secret now; `status.lastHandledRotate` echoes it.
+pub const ANNOTATION_ROTATE: &str = "keywright.dev/rotate";
+
+/// Annotation of a Secret that the operator did not make: the name of the `OAuthClient` that may take it over.
+pub const ANNOTATION_ADOPT: &str = "keywright.dev/adopt";
+
+/// Annotation of a Deployment, StatefulSet or DaemonSet: the name of the `OAuthClient` whose new credentials restart it.
+pub const ANNOTATION_RESTART_ON: &str = "keywright.dev/restart-on";
 
 /// The keys of a verification ConfigMap.
 pub mod verification {

@@ -76,3 +76,45 @@ pub(super) fn at_least_a_minute() -> Rule {
         "a token is valid for at least a minute: write 1m or more",
     )
 }
+
+pub(super) fn at_least_ten_minutes() -> Rule {
+    rule(
+        format!("!{} || {} >= 600", is_duration("self"), seconds("self")),
+        "a replaced secret stays accepted for at least ten minutes, because the kubelet takes minutes to renew mounted files: write 10m or more",
+    )
+}
+
+pub(super) fn more_than_ten_minutes() -> Rule {
+    rule(
+        format!("!{} || {} > 600", is_duration("self"), seconds("self")),
+        "every is longer than overlap, which is at least ten minutes: write 11m or more",
+    )
+}
+
+pub(super) fn every_is_longer_than_overlap() -> Rule {
+    let (every, overlap) = ("self.every", "self.overlap");
+    let given = format!("!{} || {} > {}", is_duration(every), seconds(every), seconds(overlap));
+    let compared = format!("(has(self.every) ? {given} : 2592000 > {})", seconds(overlap));
+    rule(
+        format!("!has(self.overlap) || !{} || (has(self.policy) && self.policy == 'Manual') || {compared}", is_duration(overlap)),
+        "overlap is shorter than every (30d where it is left out), or an earlier secret would never go: write a shorter overlap, a longer every, or policy: Manual",
+    )
+}
+
+pub(super) fn max_overlap_is_at_least_overlap() -> Rule {
+    let (longest, overlap) = ("self.maxOverlap", "self.overlap");
+    let readable = format!("{} && {}", is_duration(overlap), is_duration(longest));
+    rule(
+        format!("!has(self.overlap) || !has(self.maxOverlap) || !({readable}) || {} >= {}", seconds(longest), seconds(overlap)),
+        "maxOverlap is at least overlap, which every replaced secret gets: write a longer maxOverlap or a shorter overlap",
+    )
+}
+
+fn is_duration(value: &str) -> String {
+    format!("{value}.matches('{}')", crate::domain::duration::PATTERN)
+}
+
+/// CEL's own durations know no days.
+fn seconds(value: &str) -> String {
+    format!("({value}.endsWith('d') ? int({value}.substring(0, size({value}) - 1)) * 86400 : duration({value}).getSeconds())")
+}

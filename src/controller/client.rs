@@ -1,31 +1,35 @@
 //! One `OAuthClient`: from what its spec asks for to a Secret whose value every replica accepts, and a status that says so.
 
+mod look;
+mod settled;
 mod steps;
 
 use super::{
     Controller, Fault, apply,
-    build::{self, Endpoints, Manifest, Published, Shape, stored_value},
+    build::{Endpoints, Manifest, Shape},
     findings::{self, Grants},
     observe::{self, Holder, Seen},
-    pending::Held,
     queue::Outcome,
-    verdict::{self, Facts, Verdict},
+    terms::Terms,
+    verdict::{self, Facts, Timing, Verdict},
 };
 use crate::{
     ambient,
     api::{self, OAuthClient, Reason},
     domain::{
         client::Client,
-        credential::{Credential, CredentialId, CredentialState},
+        credential::{Credential, CredentialId},
         names::ObjectName,
         resource::Algorithm,
-        rotation::{self, Object, Plan, Register, Rules, Slots, Step, Stored},
+        rotation::{Object, Register, Step},
     },
     keys::KeySet,
+    policy::{self, Refusal},
     replica::{Watched, gate::Passage},
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+use look::Look;
 use std::{sync::Arc, time::Duration};
 
 /// Most steps of one look; a rotation has four. Whoever needs more is being written to by somebody else all the time.
@@ -48,8 +52,7 @@ struct Work<'a> {
     shape: Shape,
     endpoints: Endpoints,
     keys: Arc<KeySet>,
-    /// Those of a client without `spec.rotation`: the schema has no such part yet.
-    rules: Rules,
+    terms: Terms,
     /// The metadata.generation that all this was computed from.
     generation: Option<i64>,
 }
@@ -66,10 +69,14 @@ enum Progress {
     Gone,
 }
 
-/// What one look at both objects says.
-enum Look {
-    Plan(Slots, Plan),
-    Refused(Verdict),
+/// What a status write says of credentials.
+enum Written {
+    /// Nothing: they stay as they are stored.
+    Nothing,
+    /// These.
+    Credentials(Vec<Credential>),
+    /// These, one of which is new: whoever asked for it is answered.
+    Registered(Vec<Credential>),
 }
 
 impl Controller {
@@ -84,13 +91,15 @@ impl Controller {
             return Ok(Outcome::Settled);
         }
         match (standing, self.keys().filter(|_| self.endpoints_are_known())) {
-            (Ok(registered), Some(keys)) => {
-                let (client, shape) = (registered.client.clone(), Shape::of(&object));
-                let endpoints = self.endpoints();
-                Work { controller: self, client, shape, endpoints, keys, rules: Rules::default(), generation: object.metadata.generation }
-                    .run(&object)
-                    .await
-            }
+            (Ok(registered), Some(keys)) => match policy::rotation(&self.policy, &object.spec, ambient::now()) {
+                Ok(rotation) => {
+                    let (client, shape, endpoints) = (registered.client.clone(), Shape::of(&object), self.endpoints());
+                    let terms = Terms::new(rotation, &client, self.leads_since());
+                    let generation = object.metadata.generation;
+                    Work { controller: self, client, shape, endpoints, keys, terms, generation }.run(&object).await
+                }
+                Err(refusal) => self.refuse_rotation(&object, &registered.client, refusal).await,
+            },
             // They wake everything when they are there.
             (Ok(_), None) => {
                 let verdict = Verdict::refused(Reason::SigningKeyUnavailable, "the leader has not made the keys and the certificate yet");
@@ -103,6 +112,14 @@ impl Controller {
                 Ok(Outcome::Settled)
             }
         }
+    }
+
+    /// What the client has stays as it is, and goes on getting tokens. A time in the future passes.
+    async fn refuse_rotation(&self, object: &OAuthClient, client: &Client, refusal: Refusal) -> Result<Outcome, Fault> {
+        let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
+        let facts = Facts { client_id: Some(&client.id), secret: binding.map(|binding| binding.name.as_str()), ..Facts::default() };
+        self.write_verdict(object, &Verdict::refused(refusal.reason, refusal.message), facts).await?;
+        Ok(Outcome::Again(CONFLICT))
     }
 
     /// Not being deleted, and not worked on by another installation.
@@ -144,24 +161,15 @@ impl Work<'_> {
         match progress {
             Progress::Settled(seen, credentials, wake_at) => self.settle(*seen, &credentials, wake_at).await,
             Progress::Waiting(seen, why) => {
-                self.report(&seen, &findings::pending(&self.findings(), why), None).await?;
+                self.report(&seen, &findings::pending(&self.findings(), why), Written::Nothing).await?;
                 Ok(Outcome::Again(WAITING))
             }
             Progress::Refused(seen, verdict) => {
-                self.report(&seen, &verdict, None).await?;
+                self.report(&seen, &verdict, Written::Nothing).await?;
                 Ok(Outcome::Again(CONFLICT))
             }
             Progress::Gone => Ok(Outcome::Settled),
         }
-    }
-
-    /// A plan on the caches that says that nothing is to be written costs no call.
-    fn settled_in_caches(&self, cached: &OAuthClient) -> Option<Progress> {
-        let secret = self.controller.secrets.get(&ObjectName::new(&self.client.object.namespace, &self.shape.name))?;
-        let seen = Seen { object: cached.clone(), secret: Some((*secret).clone()) };
-        let Look::Plan(slots, Plan { step: None, wake_at }) = self.look(&seen, None) else { return None };
-        let credentials = known(&slots.register);
-        self.tidied(&seen, &credentials).is_none().then(|| Progress::Settled(Box::new(seen), credentials, wake_at))
     }
 
     /// Read, plan, make one step, again: until nothing is left to do or something has to be waited for.
@@ -177,12 +185,12 @@ impl Work<'_> {
             if seen.object.metadata.generation != self.generation {
                 return Err(self.contended("OAuthClient"));
             }
-            let (slots, plan) = match self.look(&seen, passed.as_ref()) {
-                Look::Plan(slots, plan) => (slots, plan),
+            let situation = match self.look(&seen, passed.as_ref()) {
+                Look::Planned(situation) => situation,
                 Look::Refused(verdict) => return Ok(Progress::Refused(Box::new(seen), verdict)),
             };
-            let Some(step) = plan.step else {
-                return Ok(Progress::Settled(Box::new(seen), known(&slots.register), plan.wake_at));
+            let Some(step) = situation.plan.step.clone() else {
+                return Ok(Progress::Settled(Box::new(seen), situation.credentials(), situation.plan.wake_at));
             };
             if let Some(object) = step.writes().filter(|object| *object != first) {
                 first = object;
@@ -191,12 +199,12 @@ impl Work<'_> {
             if let Step::Gate(id) = step {
                 match self.gate(&seen).await? {
                     Passage::Passed => passed = Some(id),
-                    Passage::Blocked { replicas } => return Ok(self.blocked(seen, &known(&slots.register), &id, &replicas)),
+                    Passage::Blocked { replicas } => return Ok(self.blocked(seen, &situation.credentials(), &id, &replicas)),
                 }
                 continue;
             }
-            self.confirm_digest_key(&seen, &slots).await?;
-            match self.take(&step, &seen, &slots).await {
+            self.confirm_digest_key(&seen, &situation.slots).await?;
+            match self.take(&step, &seen, &situation).await {
                 Err(fault) if fault.is_contended() && seen.secret.is_some() && seen.holder() == Holder::Nobody => {
                     return Ok(Progress::Waiting(Box::new(seen), "waiting for the garbage collector to take the former Secret".to_owned()));
                 }
@@ -223,41 +231,8 @@ impl Work<'_> {
         Progress::Waiting(Box::new(seen), why)
     }
 
-    /// That the digest key is lost is believed only of the key Secret as it is now: a leader that was frozen has an old one.
-    async fn confirm_digest_key(&self, seen: &Seen, slots: &Slots) -> Result<(), Fault> {
-        let stored = seen.object.status.as_ref().and_then(|status| status.credentials.as_ref());
-        if !matches!(slots.register, Register::Never) || stored.is_none_or(Vec::is_empty) {
-            return Ok(());
-        }
-        let name = self.controller.installation.release().keys();
-        let live = observe::digest_key_name(&self.controller.kube, &name).await?;
-        if live.as_deref() == Some(self.keys.digest.name()) { Ok(()) } else { Err(self.contended("digest key")) }
-    }
-
     async fn live(&self, first: Object) -> Result<Option<Seen>, Fault> {
         observe::live(&self.controller.kube, &self.client.object, &self.client.uid, &self.shape.name, first).await
-    }
-
-    fn look(&self, seen: &Seen, passed: Option<&CredentialId>) -> Look {
-        if let Holder::Foreign(why) = seen.holder() {
-            return Look::Refused(findings::secret_conflict(&self.shape.name, &self.client.object.name, &why));
-        }
-        let register = match seen.register(&self.keys.digest) {
-            Ok(register) => register,
-            Err(unreadable) => return Look::Refused(Verdict::refused(Reason::StatusUnreadable, unreadable.to_string())),
-        };
-        let credentials = known(&register);
-        let is_pending = |id: &CredentialId| credentials.iter().any(|known| known.id == *id && known.state == CredentialState::Pending);
-        let held = self.held().map(|held| held.id).filter(is_pending);
-        let gate_passed = held.is_some() && held.as_ref() == passed;
-        let stored = seen.stored(&self.shape, &credentials, &self.keys.digest);
-        let slots = Slots { register, stored, held, gate_passed, ordered: false, uses_reported_until: None };
-        let plan = rotation::plan(&slots, &self.rules, ambient::now());
-        Look::Plan(slots, plan)
-    }
-
-    fn held(&self) -> Option<Held> {
-        self.controller.pending.of(&self.client.object, &self.client.uid)
     }
 
     /// Whether every replica that may be serving has seen the status that was just read: the Pending one is in it. Waits a
@@ -277,51 +252,6 @@ impl Work<'_> {
             }
             tokio::time::sleep(GATE_EVERY).await;
         }
-    }
-
-    /// Nothing is left of the rotation: tidy the Secret's other keys, labels and owner, and say how things are.
-    async fn settle(&self, seen: Seen, credentials: &[Credential], wake_at: Option<Timestamp>) -> Result<Outcome, Fault> {
-        if let Some(patch) = self.tidied(&seen, credentials) {
-            self.patch_secret(&self.shape.name, &patch).await?;
-        }
-        self.withdraw_from_former_secrets().await?;
-        self.report(&seen, &self.verdict(credentials), None).await?;
-        let until = [wake_at, self.controller.registry.with_index(|index| index.granted_until(&self.client, ambient::now()))]
-            .into_iter()
-            .flatten()
-            .min();
-        Ok(match until {
-            Some(at) => Outcome::Again(Duration::try_from(at.duration_since(ambient::now())).unwrap_or_default()),
-            None => Outcome::Settled,
-        })
-    }
-
-    /// The patch that brings everything but the value up to date, if something differs.
-    fn tidied(&self, seen: &Seen, credentials: &[Credential]) -> Option<serde_json::Value> {
-        let found = seen.secret.as_ref()?;
-        let Stored::Present { holds: Some(id), fence, .. } = seen.stored(&self.shape, credentials, &self.keys.digest) else { return None };
-        let value = stored_value(found, &self.shape)?;
-        // A fence only grows with the writes that need one: by itself it is no reason for a write.
-        self.manifest().patch(found, Published { id: &id, value: &value, fence: &fence })
-    }
-
-    /// After a change of `spec.secret.name`: once the credential in the former Secret is retired, our keys go from there. The
-    /// cache only hints at candidates; both objects are read live, the Secret first.
-    async fn withdraw_from_former_secrets(&self) -> Result<(), Fault> {
-        for candidate in self.controller.secrets.made_for(&self.client.object) {
-            let name = candidate.name_any();
-            if name == self.shape.name {
-                continue;
-            }
-            let live = observe::live(&self.controller.kube, &self.client.object, &self.client.uid, &name, Object::Secret).await?;
-            let Some(seen) = live.filter(|seen| seen.object.metadata.generation == self.generation) else { return Ok(()) };
-            let (Holder::Us, Ok(register)) = (seen.holder(), seen.register(&self.keys.digest)) else { continue };
-            let stored = seen.stored(&self.shape, &known(&register), &self.keys.digest);
-            if let (Some(former), Stored::Present { holds: None, .. }) = (&seen.secret, stored) {
-                self.patch_secret(&name, &build::withdrawal_patch(former, &self.client.uid)).await?;
-            }
-        }
-        Ok(())
     }
 
     fn manifest(&self) -> Manifest<'_> {
@@ -344,14 +274,30 @@ impl Work<'_> {
         findings::verdict(&self.findings(), credentials, self.client.disabled, &self.shape.name)
     }
 
-    async fn report(&self, seen: &Seen, verdict: &Verdict, credentials: Option<Vec<Credential>>) -> Result<(), Fault> {
+    async fn report(&self, seen: &Seen, verdict: &Verdict, written: Written) -> Result<(), Fault> {
         let conflict = verdict.ready.reason == Reason::SecretConflict;
+        let (credentials, handled_rotate) = match written {
+            Written::Nothing => (None, None),
+            Written::Credentials(credentials) => (Some(credentials), None),
+            Written::Registered(credentials) => (Some(credentials), seen.asked_rotation()),
+        };
         let facts = Facts {
             client_id: Some(&self.client.id),
             secret: (!conflict).then_some(self.shape.name.as_str()),
+            timing: self.timing(seen, credentials.as_deref()),
             credentials: credentials.map(|credentials| api::register::stored(&credentials)),
+            handled_rotate,
         };
         self.controller.write_verdict(&seen.object, verdict, facts).await.map(drop)
+    }
+
+    /// With these credentials, or with those that are stored; `None`: they cannot be read.
+    fn timing(&self, seen: &Seen, credentials: Option<&[Credential]>) -> Option<Timing> {
+        let (status, now) = (seen.object.status.as_ref(), ambient::now());
+        let stored = || Some(known(&seen.register(&self.keys.digest).ok()?));
+        let credentials = credentials.map(<[_]>::to_vec).or_else(stored)?;
+        let next_rotation = self.terms.next_rotation(&credentials, status, now);
+        Some(Timing { schedule: self.terms.schedule(status, now), next_rotation })
     }
 
     /// Ready is never True after a failed write. Best effort: the next look says it again.
@@ -361,7 +307,7 @@ impl Work<'_> {
         }
         let seen = Seen { object: cached.clone(), secret: None };
         let verdict = findings::pending(&self.findings(), fault.to_string());
-        if let Err(also) = self.report(&seen, &verdict, None).await {
+        if let Err(also) = self.report(&seen, &verdict, Written::Nothing).await {
             tracing::debug!(client = %self.client.object, error = %also, "status not written either");
         }
     }

@@ -2,8 +2,8 @@
 
 use super::verdict::Finding;
 use crate::{
-    api::{OAuthClient, Reason},
-    domain::rotation::Cause,
+    api::{OAuthClient, Reason, condition::whole_seconds},
+    domain::{credential::Credential, rotation::Cause},
     installation::Installation,
 };
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -55,6 +55,28 @@ impl Events {
 
     pub(crate) fn created(&self, client: &OAuthClient, secret: &str) {
         self.say(client, EventType::Normal, "SecretCreated", &format!("created the Secret {secret}"));
+    }
+
+    pub(crate) fn adopted(&self, client: &OAuthClient, secret: &str) {
+        let note = format!("took over the Secret {secret}, whose annotation keywright.dev/adopt names this client");
+        self.say(client, EventType::Normal, "SecretAdopted", &note);
+    }
+
+    /// What the Secret holds is Current. `is_new`: not an earlier one that somebody has restored.
+    pub(crate) fn completed(&self, client: &OAuthClient, is_new: bool, former: Option<&Credential>) {
+        let done = if is_new { "the Secret holds the new credential" } else { "the Secret holds an earlier credential again" };
+        let until = |known: &Credential| match (known.accepted_until, known.retire_after) {
+            (Some(end), _) => format!("until {}", whole_seconds(end)),
+            (None, Some(end)) => format!("until {} at least", whole_seconds(end)),
+            (None, None) => "for now".to_owned(),
+        };
+        let note = former.map_or_else(|| done.to_owned(), |former| format!("{done}; the former one is accepted {}", until(former)));
+        self.say(client, EventType::Normal, "RotationCompleted", &note);
+    }
+
+    pub(crate) fn revoked(&self, client: &OAuthClient) {
+        let note = "the credentials made before spec.revocation.secretsIssuedBefore are refused from now on";
+        self.say(client, EventType::Warning, "SecretRevoked", note);
     }
 
     pub(crate) fn reissued(&self, client: &OAuthClient, secret: &str) {

@@ -2,7 +2,7 @@
 
 use super::verdict::{Finding, Verdict};
 use crate::{
-    api::Reason,
+    api::{self, Reason},
     domain::credential::{Credential, CredentialState},
 };
 
@@ -58,6 +58,11 @@ pub(crate) fn registered() -> &'static str {
     "a credential is registered; it is published once every replica accepts it"
 }
 
+/// After the write that revokes.
+pub(crate) fn revoked() -> &'static str {
+    "credentials made before spec.revocation.secretsIssuedBefore are refused; a new one is on its way"
+}
+
 /// A gate that does not open names who keeps it shut.
 pub(crate) fn blocked(replicas: &[String]) -> String {
     format!("waiting until these replicas have seen the new credential: {}", replicas.join(", "))
@@ -66,7 +71,8 @@ pub(crate) fn blocked(replicas: &[String]) -> String {
 /// A Secret of the wanted name is somebody else's.
 pub(crate) fn secret_conflict(secret: &str, client: &str, why: &str) -> Verdict {
     let message = format!(
-        "the Secret {secret} {why}, so it is left alone: delete or rename it, or set spec.secret.name of the OAuthClient {client} to a name that is free"
+        "the Secret {secret} {why}, so it is left alone: delete or rename it, set spec.secret.name of the OAuthClient {client} to a name that is free, or hand the Secret over by the annotation {}: {client} on it",
+        api::ANNOTATION_ADOPT
     );
     Verdict {
         ready: Finding::no(Reason::SecretConflict, message.clone()),

@@ -20,6 +20,7 @@ mod pending;
 mod provision;
 mod queue;
 mod resource;
+mod terms;
 mod verdict;
 mod verification;
 
@@ -28,6 +29,7 @@ use crate::{
     domain::names::ObjectName,
     installation::Installation,
     keys::KeySet,
+    policy::Policy,
     registry::{
         Registry,
         index::{Index, Touched},
@@ -41,6 +43,7 @@ use clock::Clock;
 use events::Events;
 use fault::Fault;
 use futures::{StreamExt, stream::FuturesUnordered};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use pending::Pending;
 pub use provision::Settings;
@@ -48,7 +51,7 @@ use queue::{Outcome, Queue};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -87,6 +90,9 @@ pub struct Controller {
     pending: Pending,
     events: Events,
     settings: Settings,
+    policy: Arc<Policy>,
+    /// When it began to lead, in seconds since 1970.
+    leads_since: AtomicI64,
     /// For lists and watches.
     watches: kube::Client,
     /// What clients of the endpoint have to trust (PEM).
@@ -111,6 +117,8 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// The keys and the certificate that are wanted.
     pub settings: Settings,
+    /// The installation's rules.
+    pub policy: Arc<Policy>,
     /// What clients of the endpoint have to trust (PEM).
     pub trusted: Arc<ArcSwapOption<String>>,
     /// Whether that is known.
@@ -121,7 +129,7 @@ impl Controller {
     /// One that does not lead yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { kube, watches, leases, installation, pod, registry, settings, trusted, certificate_installed } = parts;
+        let Parts { kube, watches, leases, installation, pod, registry, settings, policy, trusted, certificate_installed } = parts;
         Self {
             gate: Gate::new(&leases, &installation.namespace, &installation.release, Silence::default()),
             events: Events::start(kube.clone(), &installation, &pod),
@@ -133,6 +141,8 @@ impl Controller {
             installation,
             registry,
             settings,
+            policy,
+            leads_since: AtomicI64::default(),
             trusted,
             certificate_installed,
         }
@@ -140,6 +150,7 @@ impl Controller {
 
     /// Leads until `stop`.
     pub async fn lead(&self, stop: CancellationToken) {
+        self.leads_since.store(ambient::now().as_second(), Ordering::Relaxed);
         let (sender, changes) = mpsc::unbounded_channel();
         let touched = self.registry.tell();
         let secrets = self.secrets.follow(self.watches.clone(), sender.clone(), stop.clone());
@@ -227,6 +238,10 @@ impl Controller {
     /// Whether it is known what clients of the endpoint have to trust: no Secret is written without it.
     fn endpoints_are_known(&self) -> bool {
         !self.settings.tls || self.certificate_installed.load(Ordering::Acquire)
+    }
+
+    fn leads_since(&self) -> Timestamp {
+        Timestamp::from_second(self.leads_since.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     fn endpoints(&self) -> Endpoints {

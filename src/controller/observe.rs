@@ -17,6 +17,9 @@ use crate::{
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 
+/// Most characters of a value that is echoed: the schema's bound.
+const MOST_ECHOED: usize = 256;
+
 /// One client as it was read.
 #[derive(Clone)]
 pub(crate) struct Seen {
@@ -70,21 +73,46 @@ impl Seen {
         api::register::register(self.object.status.as_ref(), key.name())
     }
 
-    /// Whose the Secret is: ours is what carries both labels with our names, has type Opaque, and no other owner.
+    /// The value of the annotation that asks for a rotation, as `status.lastHandledRotate` holds it.
+    pub(crate) fn asked_rotation(&self) -> Option<String> {
+        let value = self.object.annotations().get(api::ANNOTATION_ROTATE)?;
+        Some(value.chars().take(MOST_ECHOED).collect()).filter(|value: &String| !value.is_empty())
+    }
+
+    /// Whether the Secret is one that the client takes over: its annotation says so, and our labels are not there yet.
+    pub(crate) fn is_adopted(&self) -> bool {
+        let secret = self.secret.as_ref();
+        secret.is_some_and(|secret| {
+            !self.is_labelled(secret) && secret.annotations().get(api::ANNOTATION_ADOPT) == Some(&self.object.name_any())
+        })
+    }
+
+    fn is_labelled(&self, secret: &Secret) -> bool {
+        let label = |key: &str| secret.labels().get(key).map(String::as_str);
+        label(api::LABEL_MANAGED_BY) == Some(api::MANAGED_BY) && label(api::LABEL_CLIENT) == Some(self.object.name_any().as_str())
+    }
+
+    /// Whose the Secret is: ours is what carries both labels with our names, or names us for its adoption, has type Opaque, and no
+    /// other owner.
     pub(crate) fn holder(&self) -> Holder {
         let Some(secret) = &self.secret else { return Holder::Nobody };
-        let name = self.object.name_any();
-        let label = |key: &str| secret.labels().get(key).map(String::as_str);
-        if label(api::LABEL_MANAGED_BY) != Some(api::MANAGED_BY) || label(api::LABEL_CLIENT) != Some(name.as_str()) {
+        let adopted = self.is_adopted();
+        if !adopted && !self.is_labelled(secret) {
             return Holder::Foreign("was not made for this OAuthClient".to_owned());
+        }
+        if let Some(other) = secret.labels().get(api::LABEL_CLIENT).filter(|_| adopted) {
+            return Holder::Foreign(format!("was made for the OAuthClient {other}"));
         }
         if secret.type_.as_deref() != Some("Opaque") {
             return Holder::Foreign(format!("has the type {}, not Opaque", secret.type_.as_deref().unwrap_or_default()));
         }
+        if adopted && secret.immutable == Some(true) {
+            return Holder::Foreign("is immutable".to_owned());
+        }
         let uid = self.object.uid().unwrap_or_default();
         let stranger = secret.owner_references().iter().find(|owner| owner.controller == Some(true) && owner.uid != uid);
         match stranger {
-            Some(owner) if owner.kind == "OAuthClient" => Holder::Nobody,
+            Some(owner) if owner.kind == "OAuthClient" && !adopted => Holder::Nobody,
             Some(owner) => Holder::Foreign(format!("belongs to the {} {}", owner.kind, owner.name)),
             None => Holder::Us,
         }

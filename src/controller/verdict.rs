@@ -1,7 +1,11 @@
 //! What the status of a client says; pure.
 
 use crate::{
-    api::{Condition, ConditionType, OAuthClient, OAuthClientStatus, Reason, client::Binding, client::StoredCredential},
+    api::{
+        Condition, ConditionType, OAuthClient, OAuthClientStatus, Reason,
+        client::{Binding, StoredCredential},
+        rotation::StoredSchedule,
+    },
     domain::names::ClientId,
 };
 use jiff::Timestamp;
@@ -30,6 +34,16 @@ pub(crate) struct Facts<'a> {
     pub(crate) client_id: Option<&'a ClientId>,
     pub(crate) secret: Option<&'a str>,
     pub(crate) credentials: Option<Vec<StoredCredential>>,
+    pub(crate) timing: Option<Timing>,
+    /// The value of the annotation `keywright.dev/rotate` that is acted upon.
+    pub(crate) handled_rotate: Option<String>,
+}
+
+/// When the secret changes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Timing {
+    pub(crate) schedule: Option<StoredSchedule>,
+    pub(crate) next_rotation: Option<String>,
 }
 
 impl Finding {
@@ -86,6 +100,8 @@ pub(crate) fn status(object: &OAuthClient, verdict: &Verdict, facts: Facts<'_>, 
     let earlier = stored.conditions.clone().unwrap_or_default();
     let generation = object.metadata.generation;
     let credentials = facts.credentials.or(stored.credentials);
+    let stored_timing = Timing { schedule: stored.schedule, next_rotation: stored.next_rotation };
+    let Timing { schedule, next_rotation } = facts.timing.unwrap_or(stored_timing);
     let last_rotation = credentials.iter().flatten().find(|known| known.state == "Current").map(|known| known.created_at.clone());
     OAuthClientStatus {
         observed_generation: generation,
@@ -94,7 +110,9 @@ pub(crate) fn status(object: &OAuthClient, verdict: &Verdict, facts: Facts<'_>, 
         binding: facts.secret.map(|name| Binding { name: name.to_owned() }),
         last_rotation: last_rotation.or(stored.last_rotation),
         credentials,
-        next_rotation: None,
+        next_rotation,
+        schedule,
+        last_handled_rotate: facts.handled_rotate.or(stored.last_handled_rotate),
         controller: Some(controller.to_owned()),
         unreadable: None,
     }

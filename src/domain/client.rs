@@ -1,10 +1,12 @@
 //! An OAuth 2.0 client that is valid: its `OAuthClient` passed the installation's policy.
 
 use super::{
-    credential::Credential,
+    credential::{Credential, CredentialId},
     names::{ClientId, ObjectName, Scope},
+    usage::Usage,
 };
 use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
 
 /// How a client may present its secret (RFC 6749 §2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,4 +56,31 @@ pub struct RegisteredClient {
     pub client: Client,
     /// What it may authenticate with: `status.credentials`. Empty where status was never written or cannot be read.
     pub credentials: Vec<Credential>,
+    usage: Vec<(CredentialId, Arc<Usage>)>,
+}
+
+impl RegisteredClient {
+    /// One whose credentials were not used yet, as far as this replica has seen.
+    #[must_use]
+    pub fn new(client: Client, credentials: Vec<Credential>) -> Self {
+        let usage = credentials.iter().map(|known| (known.id.clone(), Arc::default())).collect();
+        Self { client, credentials, usage }
+    }
+
+    /// The same, which goes on counting the uses that `earlier` counts: status was written anew.
+    #[must_use]
+    pub fn counting_on(mut self, earlier: &Self) -> Self {
+        for (id, usage) in &mut self.usage {
+            if let Some(counted) = earlier.usage(id) {
+                *usage = Arc::clone(counted);
+            }
+        }
+        self
+    }
+
+    /// Where the uses of a credential are counted.
+    #[must_use]
+    pub fn usage(&self, id: &CredentialId) -> Option<&Arc<Usage>> {
+        self.usage.iter().find(|(known, _)| known == id).map(|(_, usage)| usage)
+    }
 }

@@ -10,3 +10,4 @@ pub mod names;
 pub mod resource;
 pub mod rotation;
 pub mod token;
+pub mod usage;

@@ -26,6 +26,26 @@ pub struct Authenticated<'s> {
     pub client: &'s Client,
     /// The credential that it used.
     pub credential: &'s CredentialId,
+    registered: &'s RegisteredClient,
+}
+
+impl Authenticated<'_> {
+    /// Counts the use of the credential.
+    pub fn note_use(&self, now: Timestamp) {
+        if let Some(usage) = self.registered.usage(self.credential) {
+            usage.note(now);
+        }
+    }
+}
+
+/// Whether a replica accepts a credential.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Acceptance {
+    Accepted,
+    /// Its `acceptedUntil` has passed, but since then this replica has not heard that it still holds: the value may have become
+    /// the Current one again.
+    Undecided,
+    Refused,
 }
 
 /// As long as the UID of an object.
@@ -45,7 +65,7 @@ static NO_CREDENTIAL: LazyLock<Credential> = LazyLock::new(|| Credential {
 /// Finds the client whose registered credential was presented.
 ///
 /// # Errors
-/// [`Error::InvalidClient`], whatever the reason.
+/// [`Error::InvalidClient`], whatever the reason; [`Error::InDoubt`] where the credential has ended and nobody has confirmed it yet.
 pub fn authenticate<'s>(
     presented: Option<&Presented>,
     snapshot: &'s Snapshot,
@@ -54,11 +74,14 @@ pub fn authenticate<'s>(
 ) -> Result<Authenticated<'s>, Error> {
     let presented = presented.ok_or(Error::InvalidClient)?;
     let registered = ClientId::parse(&presented.client_id).ok().and_then(|id| snapshot.clients.get(&id)).map(AsRef::as_ref);
-    let credential = matching_credential(registered, presented, key, now);
-    match (registered, credential) {
-        (Some(RegisteredClient { client, .. }), Some(credential)) if may_present(client, presented.presentation) => {
-            Ok(Authenticated { client, credential })
-        }
+    let acceptance = |known: &Credential| acceptance(known, now, snapshot.clients_agreed);
+    let matching = matching_credential(registered, presented, key, acceptance);
+    match (registered, matching) {
+        (Some(registered), Some((credential, acceptance))) if may_present(&registered.client, presented.presentation) => match acceptance {
+            Acceptance::Accepted => Ok(Authenticated { client: &registered.client, credential, registered }),
+            Acceptance::Undecided => Err(Error::InDoubt),
+            Acceptance::Refused => Err(Error::InvalidClient),
+        },
         _ => Err(Error::InvalidClient),
     }
 }
@@ -69,8 +92,8 @@ fn matching_credential<'s>(
     registered: Option<&'s RegisteredClient>,
     presented: &Presented,
     key: &DigestKey,
-    now: Timestamp,
-) -> Option<&'s CredentialId> {
+    acceptance: impl Fn(&Credential) -> Acceptance,
+) -> Option<(&'s CredentialId, Acceptance)> {
     let nobody = (NOBODY, std::slice::from_ref(&*NO_CREDENTIAL));
     let (uid, credentials) = registered.map_or(nobody, |known| (known.client.uid.as_str(), known.credentials.as_slice()));
     let secret = presented.secret.expose().as_bytes();
@@ -79,14 +102,19 @@ fn matching_credential<'s>(
     padded.fold(None, |found, credential| {
         let compared = credential.unwrap_or(&NO_CREDENTIAL);
         let equal = key.matches(&compared.digest, uid, &compared.id, secret);
-        let accepted = credential.filter(|known| equal && is_accepted(known, now)).map(|known| &known.id);
-        accepted.or(found)
+        let matching = credential.filter(|_| equal).map(|known| (&known.id, acceptance(known)));
+        matching.or(found)
     })
 }
 
-/// Pending, Current and Previous ones alike; a Previous one to its end.
-fn is_accepted(credential: &Credential, now: Timestamp) -> bool {
-    credential.accepted_until.is_none_or(|end| now < end)
+/// Pending, Current and Previous ones alike; a Previous one to its end. `agreed`: when the last head check began that agreed with
+/// the snapshot.
+fn acceptance(credential: &Credential, now: Timestamp, agreed: Option<Timestamp>) -> Acceptance {
+    match credential.accepted_until {
+        Some(end) if now >= end && agreed.is_some_and(|agreed| agreed >= end) => Acceptance::Refused,
+        Some(end) if now >= end => Acceptance::Undecided,
+        Some(_) | None => Acceptance::Accepted,
+    }
 }
 
 fn may_present(client: &Client, presentation: Presentation) -> bool {

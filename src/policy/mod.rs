@@ -9,12 +9,14 @@ mod audience;
 mod client;
 mod refusal;
 mod resource;
+mod rotation;
 mod rules;
 mod secret;
 
 pub use client::client;
 pub use refusal::Refusal;
 pub use resource::{Place, resource};
+pub use rotation::{Rotation, rotation};
 pub use rules::{Policy, PolicyError, Quota};
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The policy itself, as the chart's values and a YAML file write it. Every part may be left out.
 
-use super::audience;
+use super::{audience, rotation::SHORTEST_OVERLAP};
 use crate::domain::{
     client::SecretMethod,
     duration,
@@ -20,6 +20,10 @@ pub struct Policy {
     namespace_label_keys: BTreeSet<String>,
     /// The longest lifetime of an access token.
     pub max_lifetime: SignedDuration,
+    /// The shortest overlap of a rotation.
+    pub min_overlap: SignedDuration,
+    /// The longest overlap of a rotation: a replaced secret is refused then, also where it is in use. `None`: any.
+    pub max_overlap: Option<SignedDuration>,
     /// How many `OAuthClient`s of this installation a namespace may have: the oldest are served. `None`: any number.
     pub clients_per_namespace: Option<usize>,
     /// How many tokens each client gets from one replica. `None`: as many as it likes.
@@ -50,6 +54,12 @@ pub enum PolicyError {
     /// The longest lifetime.
     #[error("maxLifetime: {0:?} is not a time of at least a minute: write 15m or 1h")]
     MaxLifetime(String),
+    /// The bounds of overlaps.
+    #[error("{0}: {1:?} is no overlap: write a time of at least ten minutes, as in 10m or 7d")]
+    Overlap(&'static str, String),
+    /// The bounds of overlaps.
+    #[error("maxOverlap is shorter than minOverlap: no rotation could keep to both")]
+    Overlaps,
     /// The methods.
     #[error("authentication.methods: list client_secret_basic, client_secret_post or both; without any no client could authenticate")]
     Methods,
@@ -89,6 +99,8 @@ struct Document {
     client_ids: Option<Vec<ClientIdDocument>>,
     authentication: Option<AuthenticationDocument>,
     max_lifetime: Option<String>,
+    min_overlap: Option<String>,
+    max_overlap: Option<String>,
     namespace_label_keys: Option<BTreeSet<String>>,
     clients_per_namespace: Option<usize>,
     tokens_per_second: Option<u32>,
@@ -123,6 +135,8 @@ impl Default for Policy {
             methods: Methods { basic: true, post: true },
             namespace_label_keys: ["kubernetes.io/metadata.name".to_owned()].into(),
             max_lifetime: SignedDuration::from_hours(1),
+            min_overlap: SHORTEST_OVERLAP,
+            max_overlap: None,
             clients_per_namespace: None,
             quota: None,
         }
@@ -173,6 +187,11 @@ impl TryFrom<Document> for Policy {
         if document.clients_per_namespace == Some(0) {
             return Err(PolicyError::ClientsPerNamespace);
         }
+        let min_overlap = document.min_overlap.map_or(Ok(default.min_overlap), |text| overlap("minOverlap", &text))?;
+        let max_overlap = document.max_overlap.map(|text| overlap("maxOverlap", &text)).transpose()?;
+        if max_overlap.is_some_and(|max| max < min_overlap) {
+            return Err(PolicyError::Overlaps);
+        }
         Ok(Self {
             audiences: audiences
                 .map(|rule| lent(audience_pattern(&rule.audience)?, &rule.audience, rule.namespaces))
@@ -183,6 +202,8 @@ impl TryFrom<Document> for Policy {
             methods: document.authentication.map_or(Ok(default.methods), |said| methods(&said.methods))?,
             namespace_label_keys: document.namespace_label_keys.unwrap_or(default.namespace_label_keys),
             max_lifetime: document.max_lifetime.map_or(Ok(default.max_lifetime), |text| lifetime(&text))?,
+            min_overlap,
+            max_overlap,
             clients_per_namespace: document.clients_per_namespace,
             quota: quota(document.tokens_per_second, document.burst)?,
         })
@@ -228,6 +249,11 @@ fn quota(tokens_per_second: Option<u32>, burst: Option<u32>) -> Result<Option<Qu
     }
 }
 
+fn overlap(name: &'static str, text: &str) -> Result<SignedDuration, PolicyError> {
+    let time = duration::parse(text).ok().filter(|time| *time >= SHORTEST_OVERLAP);
+    time.ok_or_else(|| PolicyError::Overlap(name, text.to_owned()))
+}
+
 fn lifetime(text: &str) -> Result<SignedDuration, PolicyError> {
     let read = duration::parse(text).ok().filter(|length| *length >= super::client::SHORTEST_LIFETIME);
     read.ok_or_else(|| PolicyError::MaxLifetime(text.to_owned()))
@@ -269,6 +295,9 @@ mod tests {
             ("{authentication: {methods: [none]}}", "list client_secret_basic, client_secret_post or both"),
             ("{maxLifetime: 59s}", "not a time of at least a minute"),
             ("{maxLifetime: 1 hour}", "not a time of at least a minute"),
+            ("{minOverlap: 9m}", "minOverlap: \"9m\" is no overlap"),
+            ("{maxOverlap: soon}", "maxOverlap: \"soon\" is no overlap"),
+            ("{minOverlap: 2h, maxOverlap: 1h}", "maxOverlap is shorter than minOverlap"),
             ("{clientsPerNamespace: 0}", "write 1 or more, or leave it out"),
             ("{tokensPerSecond: 0}", "tokensPerSecond and burst: write 1 or more"),
             ("{tokensPerSecond: 5, burst: 0}", "tokensPerSecond and burst: write 1 or more"),

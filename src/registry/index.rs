@@ -101,14 +101,15 @@ impl Index {
     /// A client was created or changed.
     pub fn put_client(&mut self, object: OAuthClient) -> BTreeSet<Touched> {
         let name = name_of(&object);
+        let earlier = self.clients.get(&name).and_then(|known| known.parsed.clone().ok());
         let mut touched = self.remove_client(&name);
         touched.insert(Touched::Client(name.clone()));
         if !self.serves(object.spec.issuer.as_deref()) || object.metadata.deletion_timestamp.is_some() {
             return touched;
         }
         let parsed = policy::client(&self.policy, &object).map(|client| {
-            let credentials = api::register::readable(object.status.as_ref());
-            Arc::new(RegisteredClient { client, credentials })
+            let registered = RegisteredClient::new(client, api::register::readable(object.status.as_ref()));
+            Arc::new(earlier.iter().fold(registered, |registered, earlier| registered.counting_on(earlier)))
         });
         if let Ok(registered) = &parsed {
             let Client { id, uid, created_at, access, .. } = &registered.client;
@@ -214,6 +215,11 @@ impl Index {
         self.snapshot.namespaces.remove(name);
         self.terminating.remove(name);
         self.touched_by_namespace(name)
+    }
+
+    /// A head check that began at `begun` has agreed with the clients that are known.
+    pub fn agree_on_clients(&mut self, begun: Timestamp) {
+        self.snapshot.clients_agreed = Some(begun);
     }
 
     /// The keys were made or changed: everything may be looked at again.

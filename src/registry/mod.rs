@@ -195,6 +195,12 @@ impl Registry {
         let Known { index, reached, changed, .. } = &mut *known;
         reached.note(K::KIND, &event);
         *changed |= !matches!(event, Event::Progress { .. } | Event::Agreed { .. });
+        if let Event::Agreed { begun } = &event
+            && K::KIND == Watched::OAuthClients
+        {
+            index.agree_on_clients(begun.wall);
+            *changed = true;
+        }
         let touched = match event {
             Event::Listed { objects, unreadable, .. } => {
                 let kept = objects.iter().map(name_of).chain(unreadable.iter().map(|object| object.name.clone())).collect();

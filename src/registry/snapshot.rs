@@ -9,6 +9,7 @@ use crate::{
     },
     keys::KeySet,
 };
+use jiff::Timestamp;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// All that a replica knows at one moment. A copy shares what has not changed since.
@@ -17,6 +18,8 @@ pub struct Snapshot {
     /// The clients of this installation by client id: valid ones alone, and of two that want one id the older (creationTimestamp,
     /// then UID).
     pub clients: Table<ClientId, Arc<RegisteredClient>>,
+    /// When the last head check began that agreed with these clients, by this replica's wall clock.
+    pub clients_agreed: Option<Timestamp>,
     /// The APIs of this installation by object: valid ones alone, with an audience that nobody else claims.
     pub resources: Table<ObjectName, Arc<Resource>>,
     /// The same by audience.

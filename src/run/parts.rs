@@ -210,6 +210,7 @@ impl Replica {
             pod: self.settings.pod.clone(),
             registry: Arc::clone(&self.registry),
             settings: self.settings.provision.clone(),
+            policy: Arc::clone(&self.settings.policy),
             trusted: Arc::clone(&self.served.trusted),
             certificate_installed: Arc::clone(&self.served.installed),
         });

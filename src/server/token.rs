@@ -77,9 +77,12 @@ fn authenticated<'s>(
     let found = authenticate(request.presented.as_ref(), snapshot, digest, moment.wall);
     let client_id = request.presented.as_ref().map_or("", |presented| presented.client_id.as_str());
     let failures = &endpoint.throttle.failures;
-    match found {
-        Ok(_) => failures.forgive(client_id, address, moment.boot),
-        Err(_) if standing == Standing::Current => {
+    match &found {
+        Ok(authenticated) => {
+            authenticated.note_use(moment.wall);
+            failures.forgive(client_id, address, moment.boot);
+        }
+        Err(Error::InvalidClient) if standing == Standing::Current => {
             failures.count(client_id, address, moment.boot).map_err(|Wait(seconds)| Error::TooManyFailures(seconds))?;
         }
         Err(_) => {}

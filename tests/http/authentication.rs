@@ -159,8 +159,30 @@ async fn every_registered_credential_is_accepted_until_its_end() {
             ends(new("ended"), Some(now), CredentialState::Previous),
         ];
     });
+    replica.change(|snapshot| snapshot.clients_agreed = Some(now));
     for secret in ["pending", "current", "previous", "ending"] {
         assert_eq!(by_header(&replica, "billing.worker", secret).await.status, 200, "{secret}");
     }
+    assert_eq!(by_header(&replica, "billing.worker", "ended").await.error(), unauthorized());
+}
+
+/// rotation.md, the end of "The steps": the value may have become Current again, and this replica has not heard of it.
+#[tokio::test]
+async fn a_credential_that_has_ended_is_refused_only_after_a_head_check_that_began_since() {
+    let replica = Replica::new();
+    let end = keywright::ambient::now();
+    replica.change_client("billing.worker", |known| {
+        let ended = Credential { accepted_until: Some(end), state: CredentialState::Previous, ..credential(&known.client, "ended") };
+        known.credentials.push(ended);
+    });
+    for agreed in [None, Some(end - SignedDuration::from_secs(1))] {
+        replica.change(|snapshot| snapshot.clients_agreed = agreed);
+        let answer = by_header(&replica, "billing.worker", "ended").await;
+        assert_eq!(answer.error(), (503, "temporarily_unavailable".to_owned()));
+        assert!(answer.headers["retry-after"] == "1" && answer.headers["connection"] == "close", "{answer:?}");
+        assert_eq!(by_header(&replica, "billing.worker", "wrong").await.error(), unauthorized());
+        assert_eq!(by_header(&replica, "billing.worker", SECRET).await.status, 200);
+    }
+    replica.change(|snapshot| snapshot.clients_agreed = Some(end));
     assert_eq!(by_header(&replica, "billing.worker", "ended").await.error(), unauthorized());
 }

@@ -235,7 +235,7 @@ pub(crate) fn client(name: &str, access: Vec<Access>) -> RegisteredClient {
         disabled: false,
     };
     let credentials = vec![credential(&client, SECRET)];
-    RegisteredClient { client, credentials }
+    RegisteredClient::new(client, credentials)
 }
 
 fn grant(names: &[&str], claims: Value) -> Grant {
@@ -291,7 +291,7 @@ fn clients() -> Vec<RegisteredClient> {
         client("method", vec![access("invoices", &["invoices.read"])]),
         client("body-alone", vec![access("invoices", &["invoices.read"])]),
     ];
-    for RegisteredClient { client, credentials } in &mut clients {
+    for RegisteredClient { client, credentials, .. } in &mut clients {
         match client.object.name.as_str() {
             "without-secret" => credentials.clear(),
             "disabled" | "switch" => client.disabled = true,
@@ -307,6 +307,7 @@ fn snapshot() -> Snapshot {
     let resources = resources();
     Snapshot {
         clients: clients().into_iter().map(|known| (known.client.id.clone(), Arc::new(known))).collect(),
+        clients_agreed: None,
         audiences: resources.iter().map(|it| (it.audience.clone(), it.object.clone())).collect(),
         resources: resources.into_iter().map(|it| (it.object.clone(), Arc::new(it))).collect(),
         namespaces: [("billing".to_owned(), Arc::default())].into(),

@@ -93,6 +93,8 @@ spec:
   - {resource: own, scopes: [a, "https://x/y:z"]}
   authentication: {clientSecret: {method: client_secret_basic}}
   accessToken: {lifetime: 15m}
+  rotation: {policy: Scheduled, every: 30d, overlap: 24h, retire: WhenUnused, maxOverlap: 7d}
+  revocation: {secretsIssuedBefore: "2026-11-23T00:00:00Z"}
   secret:
     name: billing-oauth
     format: ServiceBinding
@@ -111,6 +113,7 @@ kind: OAuthClient
 metadata: {name: environment}
 spec:
   issuer: nobody
+  rotation: {policy: Manual, overlap: 60d, retire: AfterOverlap}
   access: [{resource: invoices, scopes: [invoices.read]}]
   authentication: {clientSecret: {}}
   secret: {format: Env, keys: {CLIENT_SECRET: OAUTH_SECRET}}

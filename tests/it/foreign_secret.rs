@@ -80,3 +80,52 @@ async fn a_secret_that_is_taken_from_us_is_left_alone_and_its_value_stays_good()
     assert_eq!(teams.operator.credentials(&teams.billing, "worker").await, credentials);
     assert_eq!(Credentials::read(&teams.kube, &teams.billing, "worker").await, credentials);
 }
+
+/// The Secret's owner hands it over: what others have put there stays, and what we would call so is ours from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_names_the_client_for_its_adoption_is_taken_over() {
+    let teams = Teams::new().await;
+    let foreign = "{apiVersion: v1, kind: Secret, metadata: {name: worker}, stringData: {client-secret: theirs, mine: kept}}";
+    let secret = made(&teams, foreign).await;
+    teams.apply(INVOICES).await;
+    teams.apply(WORKER).await;
+    conflict(&teams, "worker", &secret).await;
+    for (name, taken) in [("another", false), ("worker", true)] {
+        teams.edit_secret("worker", json!({"metadata": {"annotations": {"keywright.dev/adopt": name}}})).await;
+        teams.change_client("worker", json!({"description": name})).await;
+        teams.operator.client_is(&teams.billing, "worker", if taken { "Issued" } else { "SecretConflict" }).await;
+    }
+    let adopted = teams.secrets().get("worker").await.unwrap();
+    assert_eq!((adopted.uid(), adopted.owner_references().len()), (secret.uid(), 1));
+    let credentials = Credentials::of(adopted);
+    assert_eq!(credentials.get("mine"), "kept");
+    credentials.token().await.token();
+    let told = async || if teams.told().await.contains("Normal SecretAdopted") { Ok(()) } else { Err("not told") };
+    crate::cluster::eventually(crate::operator::SOON, "an event tells it", told).await.unwrap();
+}
+
+/// What the annotation cannot hand over: another type, another controlling owner, another client's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_belongs_to_somebody_else_cannot_be_adopted() {
+    let teams = Teams::new().await;
+    teams.worker().await;
+    let adopt = "annotations: {keywright.dev/adopt: $name}";
+    let config_map = teams.apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: owner}}").await.remove(0);
+    let owner = format!(
+        "ownerReferences: [{{apiVersion: v1, kind: ConfigMap, name: owner, uid: {}, controller: true}}]",
+        config_map.uid().unwrap()
+    );
+    let typed = format!(
+        "{{apiVersion: v1, kind: Secret, metadata: {{name: typed, {adopt}}}, type: kubernetes.io/basic-auth, stringData: {{username: a, password: b}}}}"
+    );
+    let owned = format!("{{apiVersion: v1, kind: Secret, metadata: {{name: owned, {adopt}, {owner}}}}}");
+    let fixed = format!("{{apiVersion: v1, kind: Secret, metadata: {{name: fixed, {adopt}}}, immutable: true}}");
+    for (name, manifest) in [("typed", typed), ("owned", owned), ("fixed", fixed)] {
+        let secret = made(&teams, &manifest.replace("$name", name)).await;
+        teams.apply(&WORKER.replace("name: worker", &format!("name: {name}"))).await;
+        conflict(&teams, name, &secret).await;
+    }
+    let secret = teams.edit_secret("worker", json!({"metadata": {"annotations": {"keywright.dev/adopt": "thief"}}})).await;
+    teams.apply(&WORKER.replace("name: worker", "name: thief").replace("  access", "  secret: {name: worker}\n  access")).await;
+    conflict(&teams, "thief", &secret).await;
+}

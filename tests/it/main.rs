@@ -29,6 +29,7 @@ mod objects;
 mod operator;
 mod outage;
 mod replicas;
+mod rotated;
 mod secrecy;
 mod stale;
 mod teams;

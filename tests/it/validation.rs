@@ -103,6 +103,17 @@ async fn an_oauthclient_that_cannot_be_meant_is_refused_with_a_message_that_help
         (access(&format!("{{resource: a, scopes: [{long}]}}")), "may not be more than 128"),
         (access(&format!("{{resource: a, scopes: [{}]}}", numbered(33, |n| format!("s{n}")))), "must have at most 32 items"),
         (access(&numbered(33, |n| format!("{{resource: r{n}, scopes: [x]}}"))), "must have at most 32 items"),
+        (client("rotation: {every: 1 week}"), DURATION),
+        (client("rotation: {every: 10m}"), "every is longer than overlap, which is at least ten minutes: write 11m or more"),
+        (client("rotation: {overlap: 599s}"), "a replaced secret stays accepted for at least ten minutes"),
+        (client("rotation: {maxOverlap: 5m}"), "a replaced secret stays accepted for at least ten minutes"),
+        (client("rotation: {overlap: 1d, every: 24h}"), "overlap is shorter than every"),
+        (client("rotation: {overlap: 720h}"), "overlap is shorter than every (30d where it is left out)"),
+        (client("rotation: {overlap: 2d, maxOverlap: 47h}"), "maxOverlap is at least overlap"),
+        (client("rotation: {retire: AfterOverlap, maxOverlap: 7d}"), "leave maxOverlap out, or write retire: WhenUnused"),
+        (client("rotation: {retire: Never}"), r#"supported values: "WhenUnused", "AfterOverlap""#),
+        (client("rotation: {policy: Off}"), r#"supported values: "Scheduled", "Manual""#),
+        (client("revocation: {secretsIssuedBefore: yesterday}"), "spec.revocation.secretsIssuedBefore"),
         (client("authentication: {}"), "nothing is allowed here: write clientSecret: {}, or leave authentication out"),
         (
             client("authentication: {clientSecret: {method: Post}}"),
@@ -221,7 +232,7 @@ async fn a_claim_with_a_meaning_of_its_own_is_refused_whatever_its_value() {
 async fn a_field_that_does_not_exist_is_named_by_kubectl() {
     let (control_plane, _, namespace) = place().await;
     for (manifest, field) in
-        [(client("rotation: {every: 30d}"), "spec.rotation"), (client("acces: []"), "spec.acces"), (resource("scope: x"), "spec.scope")]
+        [(client("rotation: {each: 30d}"), "spec.rotation.each"), (client("acces: []"), "spec.acces"), (resource("scope: x"), "spec.scope")]
     {
         let create = ["create", "--dry-run=server", "-n", &namespace, "-f", "-"];
         let refused = control_plane.admin().kubectl_with(&create, &manifest).await.unwrap();

@@ -1,6 +1,6 @@
 //! The steps of a rotation: each is one write, made from the two reads that it was planned on.
 
-use super::{Work, known};
+use super::{Work, Written, look::Situation};
 use crate::{
     ambient,
     controller::{
@@ -12,7 +12,7 @@ use crate::{
     },
     domain::{
         credential::{Credential, CredentialId, CredentialState, SecretValue},
-        rotation::{self, Cause, Slots, Step},
+        rotation::{self, Cause, Rules, Step, Stored},
     },
 };
 use jiff::Timestamp;
@@ -20,42 +20,44 @@ use k8s_openapi::api::core::v1::Secret;
 
 impl Work<'_> {
     /// Makes one step.
-    pub(super) async fn take(&self, step: &Step, seen: &Seen, slots: &Slots) -> Result<(), Fault> {
-        let now = ambient::now();
-        let credentials = known(&slots.register);
+    pub(super) async fn take(&self, step: &Step, seen: &Seen, situation: &Situation) -> Result<(), Fault> {
+        let (now, rules) = (ambient::now(), &situation.rules);
+        let credentials = situation.credentials();
         match step {
-            Step::Register { cause, evicted } => self.register(seen, &credentials, (*cause, evicted.as_ref()), now).await,
-            Step::Adopt => self.adopt(seen, now).await,
-            Step::Publish(id) => self.publish(seen, &credentials, id).await,
+            Step::Register { cause, evicted } => {
+                let fresh = self.draw(rotation::created_at(&credentials, rules, now));
+                let next = rotation::registered(&credentials, fresh, evicted.as_ref(), rules, now);
+                self.register(seen, next, (*cause, evicted.is_some())).await
+            }
+            Step::Adopt => self.adopt(seen, rules, now).await,
+            Step::Publish(id) => self.publish(seen, situation, id).await,
             Step::Fence => self.fence(seen, &credentials).await,
-            Step::Promote(id) => self.promote(seen, &credentials, id, now).await,
+            Step::Promote(id) => self.promote(seen, &credentials, id, (rules, now)).await,
             Step::Retire(id) => self.write(seen, rotation::retired(&credentials, id)).await,
-            Step::Revoke => self.write(seen, rotation::revoked(&credentials, &self.rules)).await,
+            Step::Revoke => self.revoke(seen, rotation::revoked(&credentials, rules)).await,
             Step::Gate(_) => Ok(()),
         }
     }
 
-    async fn register(
-        &self,
-        seen: &Seen,
-        credentials: &[Credential],
-        why: (Cause, Option<&CredentialId>),
-        now: Timestamp,
-    ) -> Result<(), Fault> {
-        let fresh = self.draw(rotation::created_at(credentials, &self.rules, now));
-        let next = rotation::registered(credentials, fresh, why.1, &self.rules, now);
-        self.report(seen, &findings::pending(&self.findings(), findings::registered()), Some(next)).await?;
-        self.controller.events.registered(&seen.object, why.0, why.1.is_some());
+    async fn register(&self, seen: &Seen, next: Vec<Credential>, (cause, evicts): (Cause, bool)) -> Result<(), Fault> {
+        self.report(seen, &findings::pending(&self.findings(), findings::registered()), Written::Registered(next)).await?;
+        self.controller.events.registered(&seen.object, cause, evicts);
         Ok(())
     }
 
     /// The value in the Secret was ours before status forgot it, or before the digest key was lost.
-    async fn adopt(&self, seen: &Seen, now: Timestamp) -> Result<(), Fault> {
+    async fn adopt(&self, seen: &Seen, rules: &Rules, now: Timestamp) -> Result<(), Fault> {
         let Some(value) = seen.secret.as_ref().and_then(|secret| stored_value(secret, &self.shape)) else { return Ok(()) };
         let (id, _) = ambient::draw_credential();
-        let found = self.credential(&id, &value, rotation::created_at(&[], &self.rules, now));
+        let found = self.credential(&id, &value, rotation::created_at(&[], rules, now));
         let next = rotation::adopted(found, self.draw(now));
-        self.report(seen, &findings::pending(&self.findings(), findings::registered()), Some(next)).await
+        self.report(seen, &findings::pending(&self.findings(), findings::registered()), Written::Registered(next)).await
+    }
+
+    async fn revoke(&self, seen: &Seen, left: Vec<Credential>) -> Result<(), Fault> {
+        self.report(seen, &findings::pending(&self.findings(), findings::revoked()), Written::Credentials(left)).await?;
+        self.controller.events.revoked(&seen.object);
+        Ok(())
     }
 
     /// A new credential; its value is held before the register write, whose reply may be lost.
@@ -67,7 +69,7 @@ impl Work<'_> {
     }
 
     async fn write(&self, seen: &Seen, credentials: Vec<Credential>) -> Result<(), Fault> {
-        self.report(seen, &self.verdict(&credentials), Some(credentials)).await
+        self.report(seen, &self.verdict(&credentials), Written::Credentials(credentials)).await
     }
 
     fn credential(&self, id: &CredentialId, value: &SecretValue, created_at: Timestamp) -> Credential {
@@ -76,21 +78,26 @@ impl Work<'_> {
         Credential { id: id.clone(), digest, state, created_at, retire_after: None, accepted_until: None, last_used_at: None }
     }
 
-    async fn publish(&self, seen: &Seen, credentials: &[Credential], id: &CredentialId) -> Result<(), Fault> {
+    async fn publish(&self, seen: &Seen, situation: &Situation, id: &CredentialId) -> Result<(), Fault> {
         let Some(held) = self.held().filter(|held| held.id == *id) else { return Ok(()) };
-        let fence = rotation::fence(credentials);
+        let credentials = situation.credentials();
+        let fence = rotation::fence(&credentials);
         let published = Published { id, value: &held.value, fence: &fence };
-        let (kube, object) = (&self.controller.kube, &self.client.object);
+        let (kube, object, events) = (&self.controller.kube, &self.client.object, &self.controller.events);
+        let name = &self.shape.name;
         match &seen.secret {
             Some(found) if seen.holder() == Holder::Us => {
-                if let Some(patch) = self.manifest().patch(found, published) {
-                    self.patch_secret(&self.shape.name, &patch).await?;
-                    self.controller.events.reissued(&seen.object, &self.shape.name);
+                let Some(patch) = self.manifest().patch(found, published) else { return Ok(()) };
+                self.patch_secret(name, &patch).await?;
+                if seen.is_adopted() {
+                    events.adopted(&seen.object, name);
+                } else if !holds_current(&situation.slots.stored, &credentials) {
+                    events.reissued(&seen.object, name);
                 }
             }
             _ => {
                 apply::create(kube, "Secret", object, &self.manifest().created(published)).await?;
-                self.controller.events.created(&seen.object, &self.shape.name);
+                if current(&credentials).is_some() { events.reissued(&seen.object, name) } else { events.created(&seen.object, name) }
             }
         }
         Ok(())
@@ -105,9 +112,33 @@ impl Work<'_> {
         apply::patch::<Secret>(&self.controller.kube, "Secret", &self.client.object, name, patch).await.map(drop)
     }
 
-    async fn promote(&self, seen: &Seen, credentials: &[Credential], id: &CredentialId, now: Timestamp) -> Result<(), Fault> {
-        self.write(seen, rotation::promoted(credentials, id, &self.rules, now)).await?;
+    async fn promote(
+        &self,
+        seen: &Seen,
+        credentials: &[Credential],
+        id: &CredentialId,
+        (rules, now): (&Rules, Timestamp),
+    ) -> Result<(), Fault> {
+        let next = rotation::promoted(credentials, id, rules, now);
+        self.write(seen, next.clone()).await?;
         self.controller.pending.forget(&self.client.object);
+        let was_pending = credentials.iter().any(|known| known.id == *id && known.state == CredentialState::Pending);
+        if let Some(former) = current(credentials) {
+            let former = next.iter().find(|known| known.id == former.id);
+            self.controller.events.completed(&seen.object, was_pending, former);
+        }
         Ok(())
     }
+}
+
+fn current(credentials: &[Credential]) -> Option<&Credential> {
+    credentials.iter().find(|known| known.state == CredentialState::Current)
+}
+
+fn holds_current(stored: &Stored, credentials: &[Credential]) -> bool {
+    let held = match stored {
+        Stored::Present { holds, .. } => holds.as_ref(),
+        Stored::Missing => None,
+    };
+    held.is_some() && held == current(credentials).map(|current| &current.id)
 }

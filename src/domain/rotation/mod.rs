@@ -35,6 +35,7 @@ mod tests;
 mod transitions;
 
 pub use plan::plan;
+use transitions::later;
 pub use transitions::{adopted, created_at, fence, promoted, registered, retired, revoked};
 
 use super::credential::{Credential, CredentialId};
@@ -90,7 +91,15 @@ pub struct Schedule {
     pub jitter: SignedDuration,
 }
 
-/// What the spec and the installation ask for. [`Rules::default`] is what a client without `spec.rotation` gets.
+impl Schedule {
+    /// When the successor of a Current credential is due, if nobody begins to lead meanwhile.
+    #[must_use]
+    pub fn due(&self, current: &Credential) -> Timestamp {
+        later(later(current.created_at.max(self.since), self.every), self.jitter)
+    }
+}
+
+/// What the spec and the installation ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rules {
     /// How long a replaced credential stays accepted at least.

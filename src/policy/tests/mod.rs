@@ -3,6 +3,7 @@
 
 mod clients;
 mod resources;
+mod rotations;
 
 use super::*;
 use crate::api::Reason;
