@@ -121,6 +121,12 @@ pub struct RunArgs {
     /// The algorithm of the first signing key.
     #[arg(long, env = "KEYWRIGHT_SIGNING_ALGORITHM", value_parser = algorithm, default_value = "RS256")]
     pub signing_algorithm: Algorithm,
+    /// How long a signing key signs, before a new one does.
+    #[arg(long, env = "KEYWRIGHT_SIGNING_KEY_ROTATE_EVERY", default_value = "90d", value_parser = duration::parse)]
+    pub signing_key_rotate_every: SignedDuration,
+    /// How long every replica publishes a new signing key before it signs: longer than verifiers cache the JWKS.
+    #[arg(long, env = "KEYWRIGHT_SIGNING_KEY_PUBLISH_AHEAD", default_value = "24h", value_parser = duration::parse)]
+    pub signing_key_publish_ahead: SignedDuration,
     /// Which of the two flows this process runs.
     #[arg(long, env = "KEYWRIGHT_ROLE", value_enum, default_value = "All")]
     pub role: Role,

@@ -133,6 +133,11 @@ const ROOMS: &[Room] = &[
         &[
             "crate::keys",
             "crate::ambient",
+            "crate::api::ANNOTATION_HANDLED_REVOKE",
+            "crate::api::ANNOTATION_HANDLED_ROTATE",
+            "crate::api::ANNOTATION_REVOKE",
+            "crate::api::ANNOTATION_ROTATE",
+            "crate::api::ANNOTATION_SIGNING_KEYS",
             "crate::api::LABEL_MANAGED_BY",
             "crate::api::MANAGED_BY",
             "crate::domain",

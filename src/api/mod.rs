@@ -50,7 +50,8 @@ pub const ANNOTATION_CREDENTIAL: &str = "keywright.dev/credential";
 /// read the Secret before cannot publish them any more.
 pub const ANNOTATION_FENCE: &str = "keywright.dev/fence";
 
-/// Annotation of an `OAuthClient`: each new value of it rotates the secret now; `status.lastHandledRotate` echoes it.
+/// Annotation of an `OAuthClient`: each new value of it rotates the secret now; `status.lastHandledRotate` echoes it. Also of the
+/// Secrets with the release's own keys: each new value asks for new keys.
 pub const ANNOTATION_ROTATE: &str = "keywright.dev/rotate";
 
 /// Annotation of a Secret that the operator did not make: the name of the `OAuthClient` that may take it over.
@@ -58,6 +59,18 @@ pub const ANNOTATION_ADOPT: &str = "keywright.dev/adopt";
 
 /// Annotation of a Deployment, StatefulSet or DaemonSet: the name of the `OAuthClient` whose new credentials restart it.
 pub const ANNOTATION_RESTART_ON: &str = "keywright.dev/restart-on";
+
+/// Annotation of those Secrets: echoes [`ANNOTATION_ROTATE`] once new keys are prepared.
+pub const ANNOTATION_HANDLED_ROTATE: &str = "keywright.dev/last-handled-rotate";
+
+/// Annotation of the same: names of leaked keys, separated by commas, that are dropped at once.
+pub const ANNOTATION_REVOKE: &str = "keywright.dev/revoke";
+
+/// Echoes [`ANNOTATION_REVOKE`] once it was followed.
+pub const ANNOTATION_HANDLED_REVOKE: &str = "keywright.dev/last-handled-revoke";
+
+/// Annotation of the key Secret: the signing keys by `kid` and where they are in their lives, as JSON.
+pub const ANNOTATION_SIGNING_KEYS: &str = "keywright.dev/signing-keys";
 
 /// The keys of a verification ConfigMap.
 pub mod verification {

@@ -3,7 +3,7 @@
 use super::verdict::Finding;
 use crate::{
     api::{OAuthClient, Reason, condition::whole_seconds},
-    domain::{credential::Credential, rotation::Cause},
+    domain::{credential::Credential, names::ObjectName, rotation::Cause},
     installation::Installation,
 };
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -17,6 +17,24 @@ use tokio::sync::mpsc;
 const WAITING: usize = 256;
 /// Most bytes of a note: the API's limit is 1 kB.
 const NOTE: usize = 1_000;
+
+/// Something to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) warning: bool,
+    pub(crate) reason: &'static str,
+    pub(crate) note: String,
+}
+
+impl Notice {
+    pub(crate) fn normal(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { warning: false, reason, note: note.into() }
+    }
+
+    pub(crate) fn warning(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { warning: true, ..Self::normal(reason, note) }
+    }
+}
 
 /// Sends events in the background.
 pub(crate) struct Events(mpsc::Sender<(Event, ObjectReference)>);
@@ -95,11 +113,28 @@ impl Events {
         }
     }
 
+    /// On a Secret of the release's own.
+    pub(crate) fn of_release(&self, secret: &ObjectName, uid: &str, Notice { warning, reason, note }: &Notice) {
+        let object = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Secret".to_owned()),
+            namespace: Some(secret.namespace.clone()),
+            name: Some(secret.name.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.send(object, if *warning { EventType::Warning } else { EventType::Normal }, reason, note);
+    }
+
     fn say(&self, client: &OAuthClient, type_: EventType, reason: &str, note: &str) {
+        self.send(client.object_ref(&()), type_, reason, note);
+    }
+
+    fn send(&self, object: ObjectReference, type_: EventType, reason: &str, note: &str) {
         let end = note.floor_char_boundary(NOTE);
         let note = note.get(..end).map(str::to_owned);
         let event = Event { type_, reason: reason.to_owned(), note, action: "Reconcile".to_owned(), secondary: None };
         // A full queue drops the event.
-        let _ = self.0.try_send((event, client.object_ref(&())));
+        let _ = self.0.try_send((event, object));
     }
 }

@@ -88,6 +88,7 @@ pub struct Controller {
     secrets: Cache<Secret>,
     config_maps: Cache<ConfigMap>,
     pending: Pending,
+    memory: provision::Memory,
     events: Events,
     settings: Settings,
     policy: Arc<Policy>,
@@ -136,6 +137,7 @@ impl Controller {
             secrets: Cache::new(),
             config_maps: Cache::new(),
             pending: Pending::default(),
+            memory: provision::Memory::default(),
             kube,
             watches,
             installation,
@@ -157,6 +159,7 @@ impl Controller {
         let config_maps = self.config_maps.follow(self.watches.clone(), sender.clone(), stop.clone());
         tokio::join!(secrets, config_maps, forward(touched, sender, stop.clone()), self.watch_gate(stop.clone()), self.work(changes, stop));
         self.pending.clear();
+        self.memory.clear();
         self.secrets.clear();
         self.config_maps.clear();
     }

@@ -1,66 +1,159 @@
-//! The release's own keys and certificate: made on first start, added to and renewed by the leader alone.
+//! The release's own keys and certificate: made on first start, rotated and renewed by the leader alone.
 
-use super::{Controller, Fault, queue::Outcome};
+mod notices;
+
+use super::{Controller, Fault, events::Notice, queue::Outcome};
 use crate::{
     ambient,
-    domain::{names::ObjectName, resource::Algorithm},
+    domain::{
+        key_rotation::{Need, Rules},
+        names::ObjectName,
+        resource::Algorithm,
+    },
     keys::{
         certificate::ServedName,
-        secret::entry_name,
-        store::{self, StoreError, signing::Wanted},
+        store::{
+            self, StoreError,
+            signing::{Advanced, Wanted},
+        },
     },
     replica::{Watched, gate::Passage},
 };
+use futures::future::join_all;
 use jiff::Timestamp;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-/// How soon a key that waits for the replicas is looked at again.
+/// How soon keys that wait for the replicas are looked at again.
 const SOON: Duration = Duration::from_millis(500);
+/// The same, once they have waited for [`WORTH_A_WORD`].
+const LATER: Duration = Duration::from_secs(5);
+/// A wait of this is worth an event.
+const WORTH_A_WORD: Duration = Duration::from_secs(30);
 /// How often keys and certificate are looked at when nothing is due.
 const EVERY: Duration = Duration::from_secs(3600);
+/// Most gates that one look passes: the last step of one rotation and the first of the next.
+const MOST_GATES: usize = 4;
 
 /// What the installation's own keys and certificate are to be.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The algorithm of the first signing key, and of APIs that name none.
+    /// The algorithm of APIs that name none: there is always a key of it.
     pub algorithm: Algorithm,
+    /// When signing keys change.
+    pub signing_keys: Rules,
     /// Whether the endpoint has a certificate at all.
     pub tls: bool,
     /// The names of the self-signed serving certificate; `None`: the certificate is given, or TLS is off.
     pub self_signed: Option<BTreeSet<ServedName>>,
 }
 
+/// What the leader remembers of its looks. Nothing is lost with it but time.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<Looks>);
+
+#[derive(Debug, Default)]
+struct Looks {
+    /// Since when nothing has to be signed with an algorithm.
+    unneeded: BTreeMap<Algorithm, Timestamp>,
+    /// Since when the replicas keep a gate shut, by the monotonic clock, and whether that was said.
+    blocked: Option<(Duration, bool)>,
+}
+
+impl Memory {
+    /// The Lease is lost.
+    pub(super) fn clear(&self) {
+        *self.lock() = Looks::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Looks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Controller {
-    /// Makes what is missing and renews what is due.
+    /// Makes what is missing, moves on what is due.
     pub(super) async fn provision(&self) -> Result<Outcome, Fault> {
         let (keys, certificate) = (self.provision_keys().await, self.provision_certificate().await);
         Ok(Outcome::Again(keys?.min(certificate?)))
     }
 
-    /// A new key signs once every replica that may be serving publishes it.
+    /// Every step of the signing keys that is due. Where one waits for the replicas, it is looked at again soon.
     async fn provision_keys(&self) -> Result<Duration, Fault> {
         let release = self.installation.release();
-        let wanted = Wanted { first: self.settings.algorithm, needed: self.registry.with_index(|index| index.algorithms()) };
-        let now = ambient::now();
-        let ensured = store::signing::ensure(&self.kube, &release, &wanted, now).await.map_err(|error| failed(&release.keys(), &error))?;
-        for problem in &ensured.problems {
-            tracing::error!(entry = problem.entry, why = %problem.why, "an entry of the key Secret cannot be used");
-        }
-        if ensured.prepared.is_empty() {
-            return Ok(EVERY);
-        }
-        let version = ensured.version.parse().unwrap_or(u64::MAX);
-        let mut next = EVERY;
-        for kid in &ensured.prepared {
-            let passage = self.gate.pass(Watched::Keys, version, &entry_name(kid)).await;
-            match passage.map_err(|error| Fault::Read { kind: "replica Leases", object: release.keys(), why: error.to_string() })? {
-                Passage::Passed => {
-                    store::signing::activate(&self.kube, &release, kid, now).await.map_err(|error| failed(&release.keys(), &error))?;
-                }
-                Passage::Blocked { .. } => next = SOON,
+        let mut seen = None;
+        for _ in 0..MOST_GATES {
+            let (now, known) = (ambient::now(), self.keys());
+            let wanted = Wanted { needs: self.needs(now), rules: self.settings.signing_keys, known: known.as_deref() };
+            let advanced = store::signing::advance(&self.kube, &release, &wanted, seen.as_deref(), now).await;
+            let advanced = advanced.map_err(|error| failed(&release.keys(), &error))?;
+            self.tell_of_keys(&release.keys(), &advanced);
+            if !advanced.waits_for_replicas {
+                self.memory.lock().blocked = None;
+                return Ok(advanced.wake_at.map_or(EVERY, |at| until(at, now).min(EVERY)));
+            }
+            match self.gate_of_keys(&release.keys(), &advanced).await? {
+                Some(wait) => return Ok(wait),
+                None => seen = Some(advanced.version),
             }
         }
-        Ok(next)
+        Ok(SOON)
+    }
+
+    /// Whether every replica that may be serving has seen the keys: publishes those that wait to sign, and does not sign with those
+    /// that wait to go. `Some`: not yet, and when to look again.
+    async fn gate_of_keys(&self, secret: &ObjectName, keys: &Advanced) -> Result<Option<Duration>, Fault> {
+        let version = keys.version.parse().unwrap_or(u64::MAX);
+        let mut late = BTreeSet::new();
+        // At the same time: they share one look at the replicas.
+        for passage in join_all(keys.awaited.iter().map(|entry| self.gate.pass(Watched::Keys, version, entry))).await {
+            let passage =
+                passage.map_err(|error| Fault::Read { kind: "replica Leases", object: secret.clone(), why: error.to_string() })?;
+            if let Passage::Blocked { replicas } = passage {
+                late.extend(replicas);
+            }
+        }
+        let mut looks = self.memory.lock();
+        if late.is_empty() {
+            looks.blocked = None;
+            return Ok(None);
+        }
+        let now = ambient::boot_time();
+        let (since, said) = *looks.blocked.get_or_insert((now, false));
+        let long = now.saturating_sub(since) >= WORTH_A_WORD;
+        if long && !said {
+            looks.blocked = Some((since, true));
+            let names: Vec<String> = late.into_iter().collect();
+            let why = format!("the signing keys wait until these replicas have seen and read them: {}", names.join(", "));
+            self.events.of_release(secret, &keys.uid, &Notice::warning("RotationBlocked", why));
+        }
+        Ok(Some(if long { LATER } else { SOON }))
+    }
+
+    /// The default algorithm is always needed: an API that names none is served at once.
+    fn needs(&self, now: Timestamp) -> BTreeMap<Algorithm, Need> {
+        let mut used = self.registry.with_index(|index| index.algorithms());
+        used.insert(self.settings.algorithm);
+        let mut looks = self.memory.lock();
+        looks.unneeded.retain(|algorithm, _| !used.contains(algorithm));
+        let mut need = |algorithm| match used.contains(&algorithm) {
+            true => Need::Needed,
+            false => Need::UnneededSince(*looks.unneeded.entry(algorithm).or_insert(now)),
+        };
+        Algorithm::ALL.map(|algorithm| (algorithm, need(algorithm))).into()
+    }
+
+    fn tell_of_keys(&self, secret: &ObjectName, advanced: &Advanced) {
+        for problem in &advanced.problems {
+            tracing::error!(entry = problem.entry, why = %problem.why, "an entry of the key Secret cannot be used");
+        }
+        for notice in advanced.done.iter().filter_map(notices::of_signing_keys) {
+            tracing::info!(secret = %secret, reason = notice.reason, note = notice.note, "signing keys");
+            self.events.of_release(secret, &advanced.uid, &notice);
+        }
     }
 
     async fn provision_certificate(&self) -> Result<Duration, Fault> {

@@ -2,15 +2,24 @@
 //!
 //! ```text
 //! digest-key           32 bytes
-//! signing-<kid>.json   {"algorithm": "RS256", "state": "active", "createdAt": …, "activatedAt": …, "pkcs8": <base64 of the DER>}
+//! signing-<kid>.json   {"algorithm": "RS256", "state": "active", "createdAt": …, "publishedAt": …, "activatedAt": …,
+//!                       "pkcs8": <base64 of the DER>}
 //! ```
 //! One data key per signing key, so that a patch that adds or changes one cannot harm another, and so that one that a human edit
 //! spoilt is told from those that are whole. What cannot be read is reported and stays as it is: keys are never replaced silently.
 
 pub mod life;
+mod recovery;
+#[cfg(test)]
+mod tests;
+
+pub use recovery::Recovery;
 
 use super::{DigestKey, KeySet, SigningKey, signing::SigningError};
-use crate::domain::resource::Algorithm;
+use crate::domain::{
+    key_rotation::{Key, Stage},
+    resource::Algorithm,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -23,24 +32,12 @@ pub type Data = BTreeMap<String, ByteString>;
 
 /// The data key of the digest key.
 pub const DIGEST_KEY: &str = "digest-key";
-/// Most signing keys; a rotation has at most three per algorithm.
+/// Most signing keys; a rotation has at most three per algorithm, and orders end at twice as many.
 pub const MAX_SIGNING_KEYS: usize = 32;
 /// Most bytes of one signing key; RSA of 4096 bits needs about 3,400.
 const MAX_BYTES: usize = 8 * 1024;
 const PREFIX: &str = "signing-";
 const SUFFIX: &str = ".json";
-
-/// Where a signing key is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Signs.
-    Active,
-    /// Published, does not sign yet.
-    Prepared,
-    /// Published, does not sign any more.
-    Retired,
-}
 
 /// One signing key of the Secret.
 #[derive(Debug)]
@@ -48,11 +45,7 @@ pub struct StoredKey {
     /// The key.
     pub key: SigningKey,
     /// Where it is in its life.
-    pub state: State,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it began to sign.
-    pub activated_at: Option<Timestamp>,
+    pub life: Key<Algorithm>,
 }
 
 /// Why nothing can be made of a key Secret.
@@ -61,7 +54,7 @@ pub enum KeySecretError {
     /// The digest key is not there, or has not 32 bytes.
     #[error(
         "its entry digest-key is missing or has not 32 bytes: restore the Secret from a backup, or delete it, then every client \
-         gets a new credential"
+         gets a new credential unless a replica still knows the key"
     )]
     DigestKey,
     /// More than [`MAX_SIGNING_KEYS`].
@@ -117,10 +110,15 @@ pub struct KeyFile {
 #[serde(rename_all = "camelCase")]
 struct Entry {
     algorithm: String,
-    state: State,
+    state: Stage,
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
+    published_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     activated_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unused_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pkcs8: String,
 }
 
@@ -150,7 +148,8 @@ impl KeyFile {
                 Err(why) => problems.push(Problem { entry: name.clone(), why }),
             }
         }
-        keys.sort_by_key(|known| (known.state, known.key.algorithm(), std::cmp::Reverse((known.activated_at, known.created_at))));
+        let place = |life: &Key<Algorithm>| (life.stage, life.line, std::cmp::Reverse((life.activated_at, life.created_at)));
+        keys.sort_by_key(|known: &StoredKey| place(&known.life));
         report_superseded(&mut keys, &mut problems);
         Ok(Self { digest, keys, problems })
     }
@@ -158,17 +157,9 @@ impl KeyFile {
     /// What a replica signs, publishes and compares with.
     #[must_use]
     pub fn into_key_set(self) -> KeySet {
-        let (active, published): (Vec<_>, Vec<_>) = self.keys.into_iter().partition(|known| known.state == State::Active);
+        let (active, published): (Vec<_>, Vec<_>) = self.keys.into_iter().partition(|known| known.life.stage == Stage::Active);
         let keys = |known: Vec<StoredKey>| known.into_iter().map(|known| known.key).collect::<Vec<_>>();
         KeySet::new(keys(active), &keys(published), self.digest)
-    }
-
-    /// The algorithms of `needed` that no key is there for, prepared or active.
-    #[must_use]
-    pub fn missing(&self, needed: &BTreeSet<Algorithm>) -> BTreeSet<Algorithm> {
-        let usable = |known: &&StoredKey| known.state != State::Retired;
-        let present: BTreeSet<_> = self.keys.iter().filter(usable).map(|known| known.key.algorithm()).collect();
-        needed.difference(&present).copied().collect()
     }
 
     /// The entries that are not part of the key set, because they cannot be read.
@@ -176,18 +167,19 @@ impl KeyFile {
         self.problems.iter().filter(|problem| problem.why != Fault::Superseded).map(|problem| problem.entry.as_str())
     }
 
-    /// The keys that wait for their activation.
-    pub fn prepared(&self) -> impl Iterator<Item = &StoredKey> {
-        self.keys.iter().filter(|known| known.state == State::Prepared)
+    /// The lives of the keys, for a plan.
+    #[must_use]
+    pub fn lives(&self) -> Vec<Key<Algorithm>> {
+        self.keys.iter().map(|known| known.life.clone()).collect()
     }
 }
 
 /// Of two active keys of one algorithm the one that was activated later signs, on every replica; the other one stays published.
 fn report_superseded(keys: &mut [StoredKey], problems: &mut Vec<Problem>) {
     let mut seen = BTreeSet::new();
-    for known in keys.iter_mut().filter(|known| known.state == State::Active) {
-        if !seen.insert(known.key.algorithm()) {
-            known.state = State::Retired;
+    for known in keys.iter_mut().filter(|known| known.life.stage == Stage::Active) {
+        if !seen.insert(known.life.line) {
+            known.life.stage = Stage::Retired;
             problems.push(Problem { entry: entry_name(known.key.kid()), why: Fault::Superseded });
         }
     }
@@ -215,139 +207,47 @@ fn read(name: &str, bytes: &[u8]) -> Result<StoredKey, Fault> {
     if name != entry_name(key.kid()) {
         return Err(Fault::Name);
     }
-    Ok(StoredKey { key, state: entry.state, created_at: entry.created_at, activated_at: entry.activated_at })
+    let life = Key {
+        id: key.kid().to_owned(),
+        line: algorithm,
+        stage: entry.state,
+        created_at: entry.created_at,
+        published_at: entry.published_at,
+        activated_at: entry.activated_at,
+        unused_since: entry.unused_since,
+    };
+    Ok(StoredKey { key, life })
 }
 
 /// The data key and value of a signing key.
 ///
 /// # Errors
 /// [`SigningError::Failed`] where the library does not give the key.
-pub fn entry(known: &StoredKey) -> Result<(String, ByteString), SigningError> {
-    let failed = SigningError::Failed(known.key.algorithm().as_str());
-    let entry = Entry {
-        algorithm: known.key.algorithm().as_str().to_owned(),
-        state: known.state,
-        created_at: known.created_at,
-        activated_at: known.activated_at,
-        pkcs8: STANDARD.encode(&*known.key.to_pkcs8()?),
-    };
-    let json = serde_json::to_vec(&entry).map_err(|_| failed)?;
-    Ok((entry_name(known.key.kid()), ByteString(json)))
+pub fn entry(key: &SigningKey, life: &Key<Algorithm>) -> Result<(String, ByteString), SigningError> {
+    let mut entry = Entry::of(life);
+    entry.pkcs8 = STANDARD.encode(&*key.to_pkcs8()?);
+    let json = serde_json::to_vec(&entry).map_err(|_| SigningError::Failed(key.algorithm().as_str()))?;
+    Ok((entry_name(key.kid()), ByteString(json)))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(super) const DIGEST: [u8; 32] = [7; 32];
-
-    pub(super) fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(seconds).unwrap()
-    }
-
-    pub(super) fn es256(state: State, activated_at: Option<Timestamp>) -> StoredKey {
-        StoredKey { key: SigningKey::generate(Algorithm::Es256).unwrap(), state, created_at: at(1), activated_at }
-    }
-
-    pub(super) fn data(keys: &[&StoredKey]) -> Data {
-        let mut data = Data::from([(DIGEST_KEY.to_owned(), ByteString(DIGEST.to_vec()))]);
-        data.extend(keys.iter().map(|known| entry(known).unwrap()));
-        data
-    }
-
-    fn edit(data: &mut Data, kid: &str, change: impl FnOnce(&mut serde_json::Value)) {
-        let bytes = data.get_mut(&entry_name(kid)).unwrap();
-        let mut json = serde_json::from_slice(&bytes.0).unwrap();
-        change(&mut json);
-        bytes.0 = json.to_string().into_bytes();
-    }
-
-    /// A09, W06: a prepared and a retired key are published and do not sign.
-    #[test]
-    fn keys_that_do_not_sign_are_published_after_those_that_do() {
-        let (old, new) = (es256(State::Retired, Some(at(1))), es256(State::Prepared, None));
-        let active = es256(State::Active, Some(at(2)));
-        let set = KeyFile::parse(&data(&[&old, &new, &active])).unwrap().into_key_set();
-        assert_eq!(set.active[&Algorithm::Es256].kid(), active.key.kid());
-        let jwks: serde_json::Value = serde_json::from_slice(&set.jwks).unwrap();
-        let kids: Vec<_> = jwks["keys"].as_array().unwrap().iter().map(|jwk| jwk["kid"].as_str().unwrap()).collect();
-        assert_eq!(kids, [active.key.kid(), new.key.kid(), old.key.kid()]);
-    }
-
-    #[test]
-    fn an_algorithm_is_missing_until_a_key_of_it_is_prepared_or_active() {
-        let needed = BTreeSet::from([Algorithm::Rs256, Algorithm::Es256]);
-        let missing = |known: &StoredKey| KeyFile::parse(&data(&[known])).unwrap().missing(&needed);
-        assert_eq!(missing(&es256(State::Prepared, None)), BTreeSet::from([Algorithm::Rs256]));
-        assert_eq!(missing(&es256(State::Active, None)), BTreeSet::from([Algorithm::Rs256]));
-        assert_eq!(missing(&es256(State::Retired, None)), needed);
-    }
-
-    /// S16: without a digest key there is nothing to compare with, and a new one is never made here.
-    #[test]
-    fn a_digest_key_of_another_length_is_refused() {
-        for bytes in [None, Some(vec![]), Some(vec![7; 31]), Some(vec![7; 33])] {
-            let mut data = data(&[]);
-            data.remove(DIGEST_KEY);
-            data.extend(bytes.map(|bytes| (DIGEST_KEY.to_owned(), ByteString(bytes))));
-            assert_eq!(KeyFile::parse(&data).unwrap_err(), KeySecretError::DigestKey);
+impl Entry {
+    /// All but the key itself.
+    fn of(life: &Key<Algorithm>) -> Self {
+        Self {
+            algorithm: life.line.as_str().to_owned(),
+            state: life.stage,
+            created_at: life.created_at,
+            published_at: life.published_at,
+            activated_at: life.activated_at,
+            unused_since: life.unused_since,
+            pkcs8: String::new(),
         }
     }
+}
 
-    /// What one bad entry holds harms no other one, and is named.
-    #[test]
-    fn an_entry_that_cannot_be_read_is_reported_and_left_out() {
-        let (good, bad) = (es256(State::Active, Some(at(1))), es256(State::Prepared, None));
-        let other = STANDARD.encode(&*SigningKey::generate(Algorithm::Es256).unwrap().to_pkcs8().unwrap());
-        let edits: [(&str, serde_json::Value, Fault); 7] = [
-            ("pkcs8", "rubbish".into(), Fault::Key("ES256")),
-            ("pkcs8", STANDARD.encode(b"rubbish").into(), Fault::Key("ES256")),
-            ("pkcs8", other.into(), Fault::Name),
-            ("algorithm", "RS256".into(), Fault::Key("RS256")),
-            ("algorithm", "none".into(), Fault::Algorithm),
-            ("state", "shiny".into(), Fault::Form),
-            ("padding", "x".repeat(MAX_BYTES).into(), Fault::TooLong),
-        ];
-        for (member, value, why) in edits {
-            let mut data = data(&[&good, &bad]);
-            edit(&mut data, bad.key.kid(), |json| json[member] = value);
-            let file = KeyFile::parse(&data).unwrap();
-            assert_eq!(file.problems, [Problem { entry: entry_name(bad.key.kid()), why }]);
-            assert_eq!(file.keys.iter().map(|known| known.key.kid()).collect::<Vec<_>>(), [good.key.kid()]);
-        }
-    }
-
-    #[test]
-    fn of_two_active_keys_the_one_activated_later_signs() {
-        let (older, newer) = (es256(State::Active, Some(at(1))), es256(State::Active, Some(at(2))));
-        let file = KeyFile::parse(&data(&[&older, &newer])).unwrap();
-        assert_eq!(file.problems, [Problem { entry: entry_name(older.key.kid()), why: Fault::Superseded }]);
-        assert_eq!(file.into_key_set().active[&Algorithm::Es256].kid(), newer.key.kid());
-    }
-
-    /// S16.
-    #[test]
-    fn too_many_keys_are_refused() {
-        let known = es256(State::Retired, None);
-        let (_, bytes) = entry(&known).unwrap();
-        let mut data = data(&[]);
-        data.extend((0..=MAX_SIGNING_KEYS).map(|number| (entry_name(&number.to_string()), bytes.clone())));
-        assert_eq!(KeyFile::parse(&data).unwrap_err(), KeySecretError::TooManyKeys);
-    }
-
-    /// S12: neither a problem nor a key prints what the Secret holds.
-    #[test]
-    fn no_message_holds_key_material() {
-        let known = es256(State::Active, None);
-        let mut data = data(&[&known]);
-        edit(&mut data, known.key.kid(), |json| json["algorithm"] = "RS256".into());
-        let pkcs8 = STANDARD.encode(&*known.key.to_pkcs8().unwrap());
-        let problems = KeyFile::parse(&data).unwrap().problems;
-        let printed = format!("{problems:?} {} {known:?}", problems[0]);
-        assert!(!pkcs8.as_bytes().chunks(12).any(|part| printed.contains(std::str::from_utf8(part).unwrap())), "{printed}");
-        assert_eq!(
-            problems[0].to_string(),
-            format!("its entry signing-{}.json holds no RS256 key: restore the entry from a backup, or remove it", known.key.kid())
-        );
-    }
+/// What people may read of the keys without reading the Secret's data: the lives by `kid`, as JSON.
+#[must_use]
+pub fn summary(lives: &[Key<Algorithm>]) -> String {
+    let lines: BTreeMap<&str, Entry> = lives.iter().map(|life| (life.id.as_str(), Entry::of(life))).collect();
+    serde_json::to_string(&lines).unwrap_or_default()
 }

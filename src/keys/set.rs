@@ -1,6 +1,6 @@
 //! All keys of the release at one moment.
 
-use super::{DigestKey, SigningKey, jwks::Jwks};
+use super::{DigestKey, SigningKey, jwks::Jwks, secret::Recovery};
 use crate::domain::resource::Algorithm;
 use bytes::Bytes;
 use std::{collections::BTreeMap, sync::Arc};
@@ -15,6 +15,8 @@ pub struct KeySet {
     pub jwks_etag: String,
     /// The key of the digests.
     pub digest: DigestKey,
+    /// What the Secret that they were read from can be made again from.
+    pub recovery: Option<Recovery>,
 }
 
 impl KeySet {
@@ -24,6 +26,6 @@ impl KeySet {
     pub fn new(active: Vec<SigningKey>, published: &[SigningKey], digest: DigestKey) -> Self {
         let Jwks { document, etag } = Jwks::publish(active.iter().chain(published));
         let active = active.into_iter().map(|key| (key.algorithm(), Arc::new(key))).collect();
-        Self { active, jwks: document, jwks_etag: etag, digest }
+        Self { active, jwks: document, jwks_etag: etag, digest, recovery: None }
     }
 }

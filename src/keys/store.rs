@@ -11,6 +11,7 @@
 //! replace what another one wrote. They have no owner: they outlive an uninstall, as the clients that depend on them do.
 
 pub mod certificate;
+mod orders;
 pub mod signing;
 
 use super::{
@@ -23,7 +24,7 @@ use crate::{
     domain::names::ObjectName,
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
@@ -108,6 +109,11 @@ impl Release {
     }
 }
 
+/// Changes of a Secret's data; `None`: the entry goes.
+type Entries = BTreeMap<String, Option<ByteString>>;
+/// Annotations of a Secret.
+type Annotations = BTreeMap<String, String>;
+
 /// One Secret of the release.
 struct Stored {
     api: Api<Secret>,
@@ -132,10 +138,11 @@ impl Stored {
     }
 
     /// Makes it. `None`: another one was faster.
-    async fn create(&self, type_: &str, data: Data) -> Result<Option<Secret>, StoreError> {
+    async fn create(&self, type_: &str, data: Data, annotations: Annotations) -> Result<Option<Secret>, StoreError> {
         let labels = [(LABEL_MANAGED_BY, MANAGED_BY), ("app.kubernetes.io/instance", self.release.as_str())];
         let labels = labels.map(|(label, value)| (label.to_owned(), value.to_owned()));
-        let metadata = ObjectMeta { name: Some(self.name.name.clone()), labels: Some(BTreeMap::from(labels)), ..ObjectMeta::default() };
+        let name = Some(self.name.name.clone());
+        let metadata = ObjectMeta { name, labels: Some(BTreeMap::from(labels)), annotations: Some(annotations), ..ObjectMeta::default() };
         let manifest = Secret { metadata, type_: Some(type_.to_owned()), data: Some(data), ..Secret::default() };
         let parameters = PostParams { field_manager: Some(MANAGED_BY.to_owned()), ..PostParams::default() };
         match self.api.create(&parameters, &manifest).await {
@@ -145,11 +152,12 @@ impl Stored {
         }
     }
 
-    /// Sets `data` in `found`, and leaves all other entries. `None`: it is not what it was any more (409), is gone (404), or was
-    /// made anew (422).
-    async fn patch(&self, found: &Secret, data: &Data) -> Result<Option<Secret>, StoreError> {
-        let preconditions = serde_json::json!({ "resourceVersion": found.resource_version(), "uid": found.uid() });
-        let patch = Patch::Merge(serde_json::json!({ "metadata": preconditions, "data": data }));
+    /// Sets `data` (`None`: takes it out) and `annotations` in `found`, and leaves all others. `None`: it is not what it was any
+    /// more (409), is gone (404), or was made anew (422).
+    async fn patch(&self, found: &Secret, data: &Entries, annotations: &Annotations) -> Result<Option<Secret>, StoreError> {
+        let (version, uid) = (found.resource_version(), found.uid());
+        let metadata = serde_json::json!({ "resourceVersion": version, "uid": uid, "annotations": annotations });
+        let patch = Patch::Merge(serde_json::json!({ "metadata": metadata, "data": data }));
         let parameters = PatchParams { field_manager: Some(MANAGED_BY.to_owned()), ..PatchParams::default() };
         match self.api.patch(&self.name.name, &parameters, &patch).await {
             Ok(written) => Ok(Some(written)),

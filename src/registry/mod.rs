@@ -21,7 +21,10 @@ mod tests;
 use crate::{
     api::{OAuthClient, ProtectedResource},
     domain::names::ObjectName,
-    keys::{KeySet, secret::KeyFile},
+    keys::{
+        KeySet,
+        secret::{KeyFile, Recovery},
+    },
     replica::{Watched, announcement::EVERYTHING, contact::Moment},
 };
 use arc_swap::ArcSwap;
@@ -293,7 +296,7 @@ fn read_keys(secret: &Secret) -> Result<(KeySet, BTreeSet<String>), ()> {
                 tracing::error!(entry = problem.entry, why = %problem.why, "an entry of the key Secret cannot be used");
             }
             let unread = file.unread().map(str::to_owned).collect();
-            Ok((file.into_key_set(), unread))
+            Ok((KeySet { recovery: Some(Recovery::of(&data)), ..file.into_key_set() }, unread))
         }
         Err(error) => {
             tracing::error!(secret = secret.name_any(), %error, "the key Secret cannot be used; the keys known before stay in use");

@@ -3,11 +3,13 @@
 use crate::{
     cli::{Role, RunArgs, Tls},
     controller,
+    domain::{duration, key_rotation::Rules},
     installation::Installation,
     keys::certificate::ServedName,
     oauth::metadata::{Issuer, IssuerError},
     policy::Policy,
 };
+use jiff::SignedDuration;
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// A flag that cannot be followed.
@@ -40,6 +42,16 @@ pub enum SettingsError {
         /// What is wrong.
         why: String,
     },
+    /// `--signing-key-publish-ahead`.
+    #[error("--signing-key-publish-ahead {}: write a time from 1h to 7d", duration::text(*.0))]
+    PublishAhead(SignedDuration),
+    /// `--signing-key-rotate-every`.
+    #[error(
+        "--signing-key-rotate-every {}: with what is published ahead, and kept after the last signature, a key needs more than {}",
+        duration::text(*.0),
+        duration::text(*.1)
+    )]
+    RotateEvery(SignedDuration, SignedDuration),
     /// `--tls Off`.
     #[error(
         "--tls Off at {0}: tokens and secrets would cross the network in the clear; listen at a loopback address, or say --tls-terminated-elsewhere"
@@ -86,10 +98,13 @@ impl Settings {
             algorithm: arguments.signing_algorithm,
         };
         let self_signed = (arguments.tls == Tls::SelfSigned).then(|| names(&installation, &arguments.tls_san)).transpose()?;
+        let policy = policy(arguments)?;
+        let signing_keys = signing_keys(arguments, &policy)?;
+        let tls = arguments.tls != Tls::Off;
         Ok(Self {
             certificate: certificate(arguments, &installation)?,
-            provision: controller::Settings { algorithm: arguments.signing_algorithm, tls: arguments.tls != Tls::Off, self_signed },
-            policy: Arc::new(policy(arguments)?),
+            provision: controller::Settings { algorithm: arguments.signing_algorithm, signing_keys, tls, self_signed },
+            policy: Arc::new(policy),
             max_stale: Duration::try_from(arguments.max_stale).unwrap_or(Duration::MAX),
             advertise: arguments.advertise.or_else(|| Some(arguments.health_listen).filter(|address| !address.ip().is_unspecified())),
             pod: arguments.pod.clone(),
@@ -118,6 +133,26 @@ fn names(installation: &Installation, given: &[String]) -> Result<BTreeSet<Serve
     let host = url::Url::parse(issuer).ok().and_then(|url| url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned()));
     let all = [format!("{service}.{cluster_domain}"), service].into_iter().chain(host).chain(given.iter().cloned());
     all.map(|name| ServedName::parse(&name).map_err(|_| SettingsError::Name(name))).collect()
+}
+
+/// What clocks may be off by.
+const SKEW: SignedDuration = SignedDuration::from_mins(5);
+/// The bounds of `--signing-key-publish-ahead`: verifiers cache for hours, few for days.
+const AHEAD: std::ops::RangeInclusive<SignedDuration> = SignedDuration::from_hours(1)..=SignedDuration::from_hours(7 * 24);
+
+/// A former key is published until its last token has ended and no verifier can meet it in a cache. A replica that is cut off may
+/// sign with it as long as it issues tokens at all.
+fn signing_keys(arguments: &RunArgs, policy: &Policy) -> Result<Rules, SettingsError> {
+    let (every, ahead) = (arguments.signing_key_rotate_every, arguments.signing_key_publish_ahead);
+    if !AHEAD.contains(&ahead) {
+        return Err(SettingsError::PublishAhead(ahead));
+    }
+    let keep = policy.max_lifetime.saturating_add(SKEW).saturating_add(ahead.max(arguments.max_stale));
+    let least = ahead.saturating_add(keep);
+    if every <= least {
+        return Err(SettingsError::RotateEvery(every, least));
+    }
+    Ok(Rules { every, ahead, keep })
 }
 
 fn policy(arguments: &RunArgs) -> Result<Policy, SettingsError> {

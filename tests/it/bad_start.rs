@@ -74,6 +74,8 @@ async fn a_flag_that_cannot_be_followed_ends_with_one_line() {
         (vec!["--issuer=https://a.example/?x"], vec!["--issuer https://a.example/?x"]),
         (vec!["--tls=Off", "--listen=0.0.0.0:0"], vec!["--tls Off", "--tls-terminated-elsewhere"]),
         (vec!["--tls-san=a b"], vec!["--tls-san a b"]),
+        (vec!["--signing-key-publish-ahead=30m"], vec!["--signing-key-publish-ahead 30m", "from 1h to 7d"]),
+        (vec!["--signing-key-rotate-every=49h"], vec!["--signing-key-rotate-every 49h", "more than 2945m"]),
         (vec!["--policy=/no/such/file"], vec!["--policy /no/such/file", "No such file"]),
         (vec!["--policy", &unknown], vec!["--policy", "unknown.yaml", "audience"]),
         (vec!["--policy", &lifetime], vec!["lifetime.yaml", "write 15m or 1h"]),

@@ -90,6 +90,7 @@ async fn unknown_and_malformed_values_are_refused() {
         ("policy.maxLifeTime=1h", "'maxLifeTime' not allowed"),
         ("policy.maxLifetime=1w", "at '/policy/maxLifetime'"),
         ("policy.tokensPerSecond=0", "at '/policy/tokensPerSecond'"),
+        ("signingKeys.rotateEvery=never", "at '/signingKeys/rotateEvery'"),
         ("policy.audiences[0].audience=x:y", "missing property 'namespaces'"),
         ("issuer.url=http://auth.example.com", "at '/issuer/url'"),
         ("issuer.url=https://auth.example.com/", "at '/issuer/url'"),

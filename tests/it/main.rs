@@ -23,6 +23,7 @@ mod foreign_secret;
 mod golden;
 mod harness;
 mod healed;
+mod key_rotation;
 mod keys;
 mod leader;
 mod objects;

@@ -7,7 +7,7 @@ use crate::keys::certificate::{
 };
 use jiff::Timestamp;
 use kube::Client;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The type of both Secrets.
 const TLS: &str = "kubernetes.io/tls";
@@ -35,7 +35,7 @@ pub async fn ensure(client: &Client, release: &Release, names: &BTreeSet<ServedN
     let mut renewed = None;
     for _ in 0..ATTEMPTS {
         let Some(secret) = stored.read().await? else {
-            stored.create(TLS, authority.issue(names, now).map_err(unusable)?).await?;
+            stored.create(TLS, authority.issue(names, now).map_err(unusable)?, BTreeMap::new()).await?;
             continue;
         };
         let data = secret.data.clone().unwrap_or_default();
@@ -43,7 +43,8 @@ pub async fn ensure(client: &Client, release: &Release, names: &BTreeSet<ServedN
             Ok((_, renew_at)) => return Ok(Issued { renew_at, ca: authority.certificate_pem(), renewed }),
             Err(due) => due,
         };
-        if stored.patch(&secret, &authority.issue(names, now).map_err(unusable)?).await?.is_some() {
+        let issued = authority.issue(names, now).map_err(unusable)?.into_iter().map(|(name, bytes)| (name, Some(bytes))).collect();
+        if stored.patch(&secret, &issued, &BTreeMap::new()).await?.is_some() {
             renewed = Some(due);
         }
     }
@@ -57,7 +58,7 @@ async fn authority(client: &Client, release: &Release, names: &BTreeSet<ServedNa
     for _ in 0..ATTEMPTS {
         let Some(secret) = stored.read().await? else {
             let made = Authority::generate(&format!("{}/{}", release.namespace, release.name), names, now).map_err(unusable)?;
-            stored.create(TLS, made.to_data()).await?;
+            stored.create(TLS, made.to_data(), BTreeMap::new()).await?;
             continue;
         };
         let found = Authority::parse(&secret.data.unwrap_or_default()).map_err(unusable)?;
