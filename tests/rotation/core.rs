@@ -60,6 +60,11 @@ impl Core {
         core
     }
 
+    /// The last number that was drawn.
+    pub fn drawn(&self) -> Number {
+        self.next - 1
+    }
+
     pub fn is_exhausted(&self) -> bool {
         self.next + 1 > self.limit
     }
@@ -213,6 +218,9 @@ impl Core {
         let pending = client.known().iter().any(|known| known.state == Pending);
         if let Some(known) = client.known().iter().find(|known| client.revoked_before.is_some_and(|before| known.created_at < before)) {
             return Err(format!("L4: settled, and accepts what was revoked: {known:?}"));
+        }
+        if let Some(known) = held.filter(|known| known.value == LAST) {
+            return Err(format!("L1: settled on the value of an earlier installation: {known:?}"));
         }
         if pending { Err("L1: settled with a Pending credential".into()) } else { Ok(()) }
     }

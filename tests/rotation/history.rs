@@ -140,7 +140,7 @@ fn edit(random: &mut SmallRng) -> Edit {
 }
 
 fn act(random: &mut SmallRng) -> Act {
-    match random.random_range(0..32) {
+    match random.random_range(0..34) {
         0 | 1 => Act::Start,
         2 => Act::Stop,
         3..5 => Act::BeginRenewal,
@@ -158,6 +158,8 @@ fn act(random: &mut SmallRng) -> Act {
         26..28 => Act::Receive(random.random()),
         28..30 => Act::Respond,
         30 => Act::Watch,
+        31 => Act::Leave,
+        32 => Act::Suspend(*pick(random, &[1_000, 5_000, 11_000, 20_000])),
         _ => Act::Clock(random.random_range(-4_000..=4_000)),
     }
 }

@@ -26,7 +26,7 @@ use keywright::domain::{
         CredentialState::{Current, Pending, Previous},
         MAX_CREDENTIALS,
     },
-    rotation::Step,
+    rotation::{Cause, Step},
 };
 
 /// A law that does not hold, told.
@@ -60,6 +60,8 @@ pub struct Laws {
     evicted: Numbers,
     /// Lost Pending values, and for how long the write that gave them up was under way.
     given_up: Vec<(Number, i64)>,
+    /// The order that was served last.
+    served: Option<u8>,
     /// Values that became Current without a gate: replicas know them when their watch brings them.
     ungated: Numbers,
 }
@@ -103,6 +105,12 @@ impl Laws {
     /// Time has passed: what is owed no longer is forgotten, so that the explorer meets fewer states.
     pub fn forget(&mut self, now: i64) {
         self.owed.retain(|(_, owed)| !matches!(owed, Owed::Until(until) if *until <= now));
+    }
+
+    /// Without what makes no difference: the order of what was given up.
+    pub fn canonical(&mut self) {
+        self.given_up.sort_unstable();
+        self.given_up.dedup();
     }
 
     /// The operator has written.
@@ -167,7 +175,19 @@ impl Laws {
 
     fn registered(&mut self, change: &Change, request: &Request) -> Result<(), Broken> {
         match &request.step {
-            Step::Register { evicted: Some(id), .. } => self.evict(&change.before.client, crate::server::number(id), request.sent_at)?,
+            Step::Register { evicted: Some(id), cause } => {
+                if !matches!(cause, Cause::First | Cause::SecretMissing | Cause::ValueUnknown) {
+                    return Err(format!("L2: something is evicted for a rotation that could wait: {cause:?}"));
+                }
+                self.evict(&change.before.client, crate::server::number(id), request.sent_at)?;
+            }
+            Step::Register { cause: Cause::Ordered, .. } => {
+                let order = Some(change.before.client.order);
+                if std::mem::replace(&mut self.served, order) == order {
+                    return Err("L1: one order, two rotations".to_owned());
+                }
+            }
+            Step::Register { .. } => self.found(change)?,
             Step::Promote(id) => self.reopened(change, request, crate::server::number(id)),
             Step::Adopt => {
                 let adopted = change.after.client.known().iter().filter(|known| known.state == Current);
@@ -179,6 +199,16 @@ impl Laws {
         self.demoted(change, request);
         self.hold(change);
         Ok(())
+    }
+
+    /// F19: what an earlier installation left in the Secret is not given up unseen. Where nobody but it ever wrote the Secret.
+    fn found(&self, change: &Change) -> Result<(), Broken> {
+        let Server { client, secret, secret_version } = change.before;
+        let found = secret.filter(|secret| secret.value != FOREIGN && *secret_version == 1);
+        match found.filter(|_| client.credentials.is_none() && client.revoked_before.is_none()) {
+            Some(secret) => Err(format!("L2: value {} of an earlier installation is given up", secret.value)),
+            None => Ok(()),
+        }
     }
 
     /// L4, and the first half of L6.

@@ -55,6 +55,12 @@ pub enum Doing {
     Waiting(Request),
 }
 
+impl Doing {
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Self::Waiting(_))
+    }
+}
+
 /// The object that is to be written, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum First {
@@ -162,7 +168,8 @@ impl Leader {
         };
         let mut credentials: Vec<_> = registered.iter().map(known).collect();
         config.undone.iter().for_each(|undone| undone.transition(&step, client, &mut credentials));
-        let handled = if matches!(step, Step::Register { .. } | Step::Adopt) { client.order } else { client.handled };
+        let echoes = matches!(step, Step::Register { .. } | Step::Adopt) && !config.is(Undone::OrderIsEchoed);
+        let handled = if echoes { client.order } else { client.handled };
         let write = Write::Status { version: client.version, credentials, handled };
         Some(Request { step, write, saw: client.clone(), sent_at: now })
     }

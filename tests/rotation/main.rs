@@ -1,4 +1,6 @@
-//! The laws of rotation, kept by the real plan in a model of everything around it.
+//! The laws of rotation, kept by the real plan in a model of everything around it: L1, L2, L4, L6 and L7 in random histories and in all
+//! histories of small clusters (`exhaustive`), L3 in `time`. L5 is about what cannot be read, and stands where it is read:
+//! `api::register`.
 
 #![allow(
     clippy::expect_used,
@@ -10,13 +12,18 @@
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod core;
+mod exhaustive;
+mod explorer;
 mod faults;
+mod gate;
 mod history;
 mod laws;
 mod leader;
 mod replica;
 mod rules;
 mod server;
+mod small;
+mod survivors;
 mod time;
 mod undone;
 mod world;

@@ -25,6 +25,8 @@ pub struct Replica {
     /// Since when its pod is not Ready.
     pub unready_since: Option<i64>,
     pub skew: i64,
+    /// For how long its monotonic clock stood still.
+    pub suspended: i64,
     contact: Contact,
     /// The uid of the Lease that it made.
     lease: Option<u32>,
@@ -68,6 +70,7 @@ impl Replica {
             reached: true,
             unready_since: Some(now),
             skew: 0,
+            suspended: 0,
             contact: Contact::new(Patience::default()),
             lease: None,
             snapshot: None,
@@ -80,12 +83,15 @@ impl Replica {
 
     /// A new process; whatever it had in memory is gone.
     pub fn start(&mut self, now: i64) {
-        *self = Self { running: true, reached: self.reached, skew: self.skew, unready_since: self.unready_since, ..Self::new(now) };
+        let Self { reached, skew, suspended, unready_since, .. } = *self;
+        *self = Self { running: true, reached, skew, suspended, unready_since, ..Self::new(now) };
     }
 
-    fn moment(&self, now: i64) -> Moment {
-        let wall = crate::server::time(now + self.skew);
-        Moment { boot: Duration::from_millis(u64::try_from(now).unwrap()), wall }
+    fn moment(&self, now: i64, config: &Config) -> Moment {
+        let (boot, wall) = (now - self.suspended, now + self.skew);
+        let wall = if config.is(Undone::DoubtCountsWallClock) { boot } else { wall };
+        let boot = if config.is(Undone::DoubtCountsBoottime) { wall } else { boot };
+        Moment { boot: Duration::from_millis(u64::try_from(boot).unwrap()), wall: crate::server::time(wall) }
     }
 
     /// The request that makes, resets or renews the Lease leaves.
@@ -99,7 +105,7 @@ impl Replica {
             None if joining && !joined_late => Lease { uid: lease.map_or(next, |lease| lease.uid), version: next, joining, seen: 0 },
             None => Lease { uid: self.lease.unwrap_or(next), version: next, joining: false, seen },
         };
-        self.renewal = self.renewal.or(Some(Renewal { begun: self.moment(now), lease, reply: None }));
+        self.renewal = self.renewal.or(Some(Renewal { begun: self.moment(now, config), lease, reply: None }));
     }
 
     /// It arrives, and is stored as that version.
@@ -127,19 +133,19 @@ impl Replica {
     }
 
     fn renewed(&mut self, begun: Moment, uid: u32, now: i64, config: &Config) {
-        let end = self.moment(now);
+        let end = self.moment(now, config);
         self.lease = Some(uid);
         self.contact.renewed(if config.is(Undone::DoubtCountsFromStart) { end } else { begun }, end);
         let listed_before = config.is(Undone::LeaseBeforeList) && self.snapshot.is_some();
         if listed_before || config.is(Undone::DoubtEndsByList) && self.snapshot.is_some() {
-            self.contact.refreshed(self.moment(now + 1), self.moment(now + 1));
+            self.contact.refreshed(self.moment(now + 1, config), self.moment(now + 1, config));
         }
     }
 
     pub fn begin_list(&mut self, head: &Client, older: &Client, now: i64, config: &Config) {
         let listed = if config.is(Undone::ListIsConsistent) { older } else { head };
         if self.reached {
-            self.list = Some((self.moment(now), listed.clone()));
+            self.list = Some((self.moment(now, config), listed.clone()));
         }
     }
 
@@ -150,7 +156,8 @@ impl Replica {
             self.snapshot = Some(client);
         }
         self.agreed = Some(begun);
-        self.contact.refreshed(begun, self.moment(now));
+        let now = self.moment(now, config);
+        self.contact.refreshed(if config.is(Undone::DoubtEndsByLaterList) { now } else { begun }, now);
     }
 
     /// The watch delivers all there is.
@@ -160,23 +167,28 @@ impl Replica {
         }
     }
 
-    pub fn check_head(&mut self, head: &Client, now: i64) {
+    pub fn check_head(&mut self, head: &Client, now: i64, config: &Config) {
         if self.reached && self.snapshot.as_ref().is_some_and(|snapshot| snapshot.version == head.version) {
-            self.agreed = Some(self.moment(now));
+            self.agreed = Some(self.moment(now, config));
         }
     }
 
     /// A request with that value, answered at this moment.
     pub fn answer(&self, value: Number, now: i64, config: &Config) -> Answer {
         match self.lookup(self.snapshot.as_ref(), value, now, config) {
-            Answer::Unauthorized if self.contact.standing(self.moment(now)) != Standing::Current => Answer::Unavailable,
+            Answer::Unauthorized if self.standing(now, config) != Standing::Current => Answer::Unavailable,
             answer => answer,
         }
     }
 
+    fn standing(&self, now: i64, config: &Config) -> Standing {
+        let standing = self.contact.standing(self.moment(now, config));
+        if config.is(Undone::DoubtRefusesNobody) { Standing::Current } else { standing }
+    }
+
     /// A request is received: the clocks first.
     pub fn receive(&mut self, value: Number, now: i64, config: &Config) {
-        let standing = self.contact.standing(self.moment(now));
+        let standing = self.standing(now, config);
         let snapshot = config.is(Undone::DoubtBeforeSnapshot).then(|| self.snapshot.clone());
         self.request = Some(OpenRequest { value, standing, snapshot });
     }
@@ -185,7 +197,7 @@ impl Replica {
     pub fn respond(&mut self, now: i64, config: &Config) -> Option<(Number, Answer)> {
         let OpenRequest { value, standing, snapshot } = self.request.take()?;
         let early = snapshot.is_some();
-        let standing = if early { self.contact.standing(self.moment(now)) } else { standing };
+        let standing = if early { self.standing(now, config) } else { standing };
         let snapshot = snapshot.unwrap_or_else(|| self.snapshot.clone());
         let answer = match self.lookup(snapshot.as_ref(), value, now, config) {
             Answer::Unauthorized if standing != Standing::Current => Answer::Unavailable,
@@ -197,7 +209,9 @@ impl Replica {
     fn lookup(&self, snapshot: Option<&Client>, value: Number, now: i64, config: &Config) -> Answer {
         let known = snapshot.and_then(|snapshot| snapshot.with_value(value));
         let wall = now + self.skew;
-        match known.and_then(|known: &Known| known.accepted_until.map(|until| (known, until))) {
+        let obeyed = config.is(Undone::RetireAfterIsTheLeaders);
+        let until = |known: &Known| known.accepted_until.or(known.retire_after.filter(|_| obeyed));
+        match known.and_then(|known: &Known| until(known).map(|until| (known, until))) {
             None if known.is_some() => Answer::Token,
             Some((_, until)) if wall < until => Answer::Token,
             Some((_, until)) if !config.is(Undone::RefusalNeedsHeadCheck) && !self.agreed_after(until) => Answer::Unavailable,

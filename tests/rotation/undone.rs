@@ -4,9 +4,10 @@ use crate::server::{Client, Known, number, time};
 use keywright::domain::{
     credential::{
         Credential, CredentialId,
-        CredentialState::{Pending, Previous},
+        CredentialState::{Current, Pending, Previous},
+        MAX_CREDENTIALS,
     },
-    rotation::{self, Plan, Register, Rules, Slots, Step, Stored},
+    rotation::{self, Cause, Plan, Register, Rules, Slots, Step, Stored},
 };
 use std::collections::BTreeSet;
 
@@ -37,6 +38,8 @@ pub enum Undone {
     PromoteReadsStatusFirst,
     /// Retire reads the Secret first.
     RetireReadsStatusFirst,
+    /// Adopt reads the Secret first.
+    AdoptReadsStatusFirst,
     /// Register forgets a lost Pending one.
     LostPendingIsKept,
     /// Register gives a lost Pending one an `acceptedUntil`.
@@ -51,6 +54,18 @@ pub enum Undone {
     RetireWaitsForFence,
     /// What makes room goes without a fence.
     EvictionWaitsForFence,
+    /// A heal waits for room.
+    HealMakesRoom,
+    /// A rotation that could wait makes room for itself.
+    OrderWaitsForRoom,
+    /// An annotation that was handled orders again.
+    OrderIsEchoed,
+    /// The schedule adds to what is under way.
+    ScheduleWaits,
+    /// What an earlier installation left in the Secret is overwritten unseen.
+    FoundIsAdopted,
+    /// What an earlier installation left in the Secret stays.
+    FoundIsRotated,
     /// The fence names Pending ones too.
     FenceNamesNoPending,
     /// What is Previous goes before its time.
@@ -67,6 +82,8 @@ pub enum Undone {
     RevokedIsRefused,
     /// A credential's `createdAt` is what the leader's clock says.
     CreatedAt,
+    /// A replica refuses what is past its `retireAfter`.
+    RetireAfterIsTheLeaders,
     /// A replica lists before it has made its Lease.
     LeaseBeforeList,
     /// A replica that starts again goes on with the report of its Lease.
@@ -79,10 +96,20 @@ pub enum Undone {
     DropWaitsForUnready,
     /// The leader drops a Lease whatever its resourceVersion.
     DropPrecondition,
+    /// A replica that leaves deletes its Lease before it has drained.
+    LeaseOutlivesService,
+    /// Doubt goes by the wall clock alone.
+    DoubtCountsBoottime,
+    /// Doubt goes by `CLOCK_BOOTTIME` alone.
+    DoubtCountsWallClock,
+    /// A replica in doubt answers 401.
+    DoubtRefusesNobody,
     /// Doubt begins 10 s after the end of the last renewal.
     DoubtCountsFromStart,
     /// A renewal alone ends doubt.
     DoubtEndsByList,
+    /// A list that was begun before the renewal ends doubt.
+    DoubtEndsByLaterList,
     /// A replica whose Lease is missing makes a new one and goes on.
     MissingLeaseIsDoubt,
     /// A request loads the snapshot before it looks at the clocks.
@@ -109,6 +136,10 @@ impl Undone {
             Self::RetireWaitsForOverlap => Some(again(&changed(slots, |known| known.retire_after = known.retire_after.map(|_| time(0))))),
             Self::RefusedIsNotPromoted => Some(again(&changed(slots, |known| known.accepted_until = None))),
             Self::RestoredIsPromoted => Some(again(&without_restored(slots))),
+            Self::HealMakesRoom => matches!(plan.step, Some(Step::Register { evicted: Some(_), .. })).then_some(RESTS),
+            Self::OrderWaitsForRoom => making_room(slots, plan),
+            Self::FoundIsAdopted => (plan.step == Some(Step::Adopt)).then_some(Plan { step: Some(FIRST), wake_at: None }),
+            Self::ScheduleWaits => again_alone(slots, plan).map(|slots| again(&slots)).filter(is_due),
             Self::RetireNeedsSecret => over(slots, now).filter(|_| slots.stored == Stored::Missing).map(retire),
             Self::RetireSparesWhatIsHeld => over(slots, now).filter(|id| holds(slots) == Some(id)).map(retire),
             Self::RevokedIsRefused => Some(rotation::plan(slots, &Rules { secrets_issued_before: None, ..*rules }, time(now))),
@@ -125,6 +156,7 @@ impl Undone {
                 let demoted = after.iter_mut().filter(|known| known.state == Previous && was(known, Pending));
                 demoted.for_each(|known| known.accepted_until = known.retire_after);
             }
+            (Self::FoundIsRotated, Step::Adopt) => after.retain(|known| known.state != Pending),
             (Self::FormerCurrentIsKept, Step::Promote(id)) => after.retain(|known| known.number == number(id) || was(known, Previous)),
             _ => {}
         }
@@ -138,9 +170,49 @@ impl Undone {
             Step::Register { .. } => self == Self::RegisterReadsStatusFirst,
             Step::Promote(_) => self == Self::PromoteReadsStatusFirst,
             Step::Retire(_) => self == Self::RetireReadsStatusFirst,
-            Step::Adopt | Step::Revoke | Step::Gate(_) => false,
+            Step::Adopt => self == Self::AdoptReadsStatusFirst,
+            Step::Revoke | Step::Gate(_) => false,
         }
     }
+
+    /// Whether some step reads the two objects in the wrong order, or writes what it did not read.
+    pub fn changes_reads(self) -> bool {
+        let preconditions = [Self::StatusPrecondition, Self::SecretPrecondition, Self::CreateByPost];
+        let orders = [
+            Self::PublishReadsSecretFirst,
+            Self::FenceReadsSecretFirst,
+            Self::RegisterReadsStatusFirst,
+            Self::PromoteReadsStatusFirst,
+            Self::RetireReadsStatusFirst,
+            Self::AdoptReadsStatusFirst,
+        ];
+        preconditions.contains(&self) || orders.contains(&self)
+    }
+}
+
+const RESTS: Plan = Plan { step: None, wake_at: None };
+const FIRST: Step = Step::Register { cause: Cause::First, evicted: None };
+
+fn is_due(plan: &Plan) -> bool {
+    matches!(plan.step, Some(Step::Register { cause: Cause::Due, .. }))
+}
+
+/// Nothing is to be done, and only the Current one is looked at.
+fn again_alone(slots: &Slots, plan: &Plan) -> Option<Slots> {
+    let mut slots = slots.clone();
+    if let Register::Known(credentials) = &mut slots.register {
+        credentials.retain(|known| known.state == Current);
+    }
+    plan.step.is_none().then_some(slots)
+}
+
+/// A lost Pending one waits for room.
+fn making_room(slots: &Slots, plan: &Plan) -> Option<Plan> {
+    let all = registered(slots);
+    let waits = plan.step.is_none() && all.len() == MAX_CREDENTIALS && all.iter().any(|known| known.state == Pending);
+    let oldest = all.iter().find(|known| known.state == Previous).filter(|_| waits)?;
+    let step = Step::Register { cause: Cause::PendingLost, evicted: Some(oldest.id.clone()) };
+    Some(Plan { step: Some(step), wake_at: None })
 }
 
 fn retire(id: CredentialId) -> Plan {

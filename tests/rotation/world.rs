@@ -2,10 +2,11 @@
 
 use crate::{
     core::{Core, Edit},
+    gate::Gate,
     laws::Broken,
-    leader::{Config, Doing, Leader, Request, first_read},
+    leader::{Config, Doing, Request, first_read},
     replica::{Answer, Lease, Replica},
-    server::{Client, Number, Secret},
+    server::{Client, Secret},
     undone::Undone,
 };
 use keywright::domain::rotation::{Plan, Step};
@@ -73,25 +74,21 @@ pub enum Act {
     Mend,
     Unready,
     Ready,
+    /// Leaves for good: it drains, and its Lease goes.
+    Leave,
+    /// Frozen for so many milliseconds, and its monotonic clock with it.
+    Suspend(u16),
     Receive(u8),
     Respond,
     Clock(i32),
-}
-
-/// What a leader knows of the replicas' Leases.
-#[derive(Default)]
-struct Gate {
-    /// The LIST that was made for this Pending credential.
-    listed: Option<(Number, [Option<Lease>; REPLICAS])>,
-    first_seen: [Option<(Lease, i64)>; REPLICAS],
 }
 
 pub struct World {
     pub config: Config,
     pub core: Core,
     pub replicas: Vec<Replica>,
-    leases: [Option<Lease>; REPLICAS],
-    gates: [Gate; 2],
+    pub leases: [Option<Lease>; REPLICAS],
+    pub gates: [Gate; 2],
     skews: [i64; 2],
     clients: Vec<Client>,
     secrets: Vec<Option<Secret>>,
@@ -160,6 +157,20 @@ impl World {
                 }
             }
         }
+        self.check_registered()
+    }
+
+    /// L2: what is registered and has no end is accepted by whoever knows it, for as long as it is registered.
+    fn check_registered(&self) -> Result<(), Broken> {
+        let head = &self.core.server.client;
+        for known in head.known().iter().filter(|known| known.accepted_until.is_none()) {
+            let knows = |replica: &&Replica| replica.snapshot.as_ref().is_some_and(|snapshot| snapshot.version == head.version);
+            for replica in self.replicas.iter().filter(|replica| replica.running).filter(knows) {
+                if replica.answer(known.value, self.core.now, &self.config) != Answer::Token {
+                    return Err(format!("L2: value {} is registered and not accepted", known.value));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -211,50 +222,6 @@ impl World {
         }
     }
 
-    /// Two looks: a LIST, and what follows from it. The reads that show the Pending one come first where its register reply was lost.
-    fn gate(&mut self, who: usize) {
-        let client = self.core.server.client.clone();
-        self.core.leaders[who].observe(&client);
-        let Leader { held: Some(held), seen: Some(wanted), .. } = self.core.leaders[who] else { return };
-        let kept = self.config.is(Undone::GateListIsLive);
-        match self.gates[who].listed.take() {
-            Some((listed_for, leases)) if listed_for == held || kept => {
-                self.gates[who].listed = kept.then_some((listed_for, leases));
-                let passed = (0..REPLICAS).all(|which| !self.counts(who, which, leases[which], wanted));
-                self.core.leaders[who].passed = passed;
-            }
-            _ => self.list_leases(who, held),
-        }
-    }
-
-    fn list_leases(&mut self, who: usize, held: Number) {
-        let (gate, now) = (&mut self.gates[who], self.core.now);
-        gate.listed = Some((held, self.leases));
-        for (seen, lease) in gate.first_seen.iter_mut().zip(self.leases) {
-            let before = seen.filter(|(before, _)| lease.is_some_and(|lease| lease == *before));
-            *seen = before.or(lease.map(|lease| (lease, now)));
-        }
-    }
-
-    /// Whether the gate waits for that replica. Drops its Lease where it may.
-    fn counts(&mut self, who: usize, which: usize, listed: Option<Lease>, wanted: u32) -> bool {
-        let Some(lease) = listed else { return false };
-        let waits_for_join = lease.joining && !self.config.is(Undone::GateCountsJoining);
-        if lease.joining && !waits_for_join || !lease.joining && lease.seen >= wanted {
-            return false;
-        }
-        let silence = if self.config.is(Undone::DropWaitsForSilence) { 0 } else { 15_000 };
-        let silent = self.gates[who].first_seen[which].is_some_and(|(seen, since)| seen == lease && self.core.now - since >= silence);
-        let unready = self.replicas[which].unready_since.is_some_and(|since| self.core.now - since >= 10_000)
-            || self.config.is(Undone::DropWaitsForUnready);
-        let unchanged = self.leases[which] == Some(lease) || self.config.is(Undone::DropPrecondition);
-        let dropped = silent && unready && unchanged;
-        if dropped {
-            self.leases[which] = None;
-        }
-        !dropped
-    }
-
     fn crash(&mut self, who: usize) {
         self.core.crash(who);
         self.gates[who] = Gate::default();
@@ -292,6 +259,15 @@ impl World {
             Act::Ready => replica.unready_since = None,
             Act::Clock(by) => replica.skew = i64::from(by).clamp(-skew, skew),
             _ if !replica.running => {}
+            // With both of its clocks wrong a replica cannot know; that is a bound of the promise.
+            Act::Suspend(by) if skew == 0 => {
+                replica.suspended += i64::from(by);
+                self.core.pass(i64::from(by));
+            }
+            Act::Leave => {
+                replica.running = self.config.is(Undone::LeaseOutlivesService);
+                self.leases[which] = None;
+            }
             Act::BeginRenewal => replica.begin_renewal(self.leases[which], self.lease_version + 1, now, &self.config),
             Act::StoreRenewal | Act::EndRenewal { .. } => {
                 self.lease_version += 1;
@@ -303,7 +279,7 @@ impl World {
             Act::BeginList => replica.begin_list(head, older, now, &self.config),
             Act::EndList => replica.end_list(now, &self.config),
             Act::Watch => replica.watch(head),
-            Act::CheckHead => replica.check_head(head, now),
+            Act::CheckHead => replica.check_head(head, now, &self.config),
             Act::Beat => self.beat(which),
             Act::Receive(nth) if !owed.is_empty() => replica.receive(owed[usize::from(nth) % owed.len()], now, &self.config),
             Act::Respond => match replica.respond(now, &self.config) {
@@ -312,7 +288,7 @@ impl World {
                 }
                 _ => {}
             },
-            Act::Receive(_) => {}
+            Act::Receive(_) | Act::Suspend(_) => {}
         }
         Ok(())
     }
