@@ -7,6 +7,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::cluster::{ControlPlane, eventually};
 use crate::operator::{Operator, Replica, SOON};
 use crate::teams::Teams;
@@ -15,6 +17,11 @@ impl Replica {
     /// By how many milliseconds its clock is off.
     fn offset(&self) -> i64 {
         std::fs::read_to_string(&self.clock).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    /// What its clock says, or will say in a moment.
+    pub(crate) fn now(&self) -> Timestamp {
+        keywright::ambient::now() + SignedDuration::from_millis(self.offset())
     }
 
     /// Moves its clock alone, and does not wait.

@@ -17,6 +17,7 @@ mod clock;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod crash;
+mod deeds;
 mod deleted;
 mod feed;
 mod foreign_secret;
@@ -29,6 +30,7 @@ mod leader;
 mod objects;
 mod operator;
 mod outage;
+mod paused;
 mod replicas;
 mod rotated;
 mod secrecy;

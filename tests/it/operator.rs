@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use tokio::sync::OnceCell;
 
-use crate::cluster::{ControlPlane, Kubeconfig, Process, free_port};
+use crate::cluster::{ControlPlane, Kubeconfig, Process, eventually, free_port};
 
 /// Long enough for a machine whose cores are busy with a build.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -101,9 +102,14 @@ impl<'cluster> Operator<'cluster> {
 
     /// Another installation of one replica with the same rights: in the same namespace, under another release's name and its own `spec.issuer`.
     pub(crate) fn sibling(&self, index: usize) -> Self {
+        self.sibling_of(index, 1)
+    }
+
+    /// The same with so many replicas.
+    pub(crate) fn sibling_of(&self, index: usize, replicas: usize) -> Self {
         let name = format!("{}-{index}", self.name);
         let log_name = format!("{}-{index}", self.namespace);
-        let replicas = vec![Replica::new(self.cluster, &log_name, 0)];
+        let replicas: Vec<_> = (0..replicas).map(|replica| Replica::new(self.cluster, &log_name, replica)).collect();
         let issuer = format!("https://localhost:{}", replicas[0].port);
         let renamed = |argument: &String| match argument.split_once('=').map_or(argument.as_str(), |(flag, _)| flag) {
             "--name" => format!("--name={name}"),
@@ -115,6 +121,11 @@ impl<'cluster> Operator<'cluster> {
         let (namespace, kubeconfig, policy) = (self.namespace.clone(), self.kubeconfig.clone(), self.policy.clone());
         let (log_filter, seen) = (self.log_filter, Mutex::default());
         Self { cluster: self.cluster, name, namespace, issuer, kubeconfig, replicas, arguments, policy, log_filter, seen }
+    }
+
+    /// The release, which its Leases are named after.
+    pub(crate) fn release(&self) -> &str {
+        self.arguments.iter().find_map(|argument| argument.strip_prefix("--release=")).unwrap_or(RELEASE)
     }
 
     /// Installs the chart, and starts one replica.
@@ -171,6 +182,19 @@ impl<'cluster> Operator<'cluster> {
         command.args(self.arguments.iter().map(here)).env("KUBECONFIG", kubeconfig.path()).env("RUST_LOG", self.log_filter);
         command.env("KEYWRIGHT_TEST_CLOCK", &replica.clock);
         command
+    }
+
+    /// Which replica leads, as the Lease says.
+    pub(crate) async fn leader(&self) -> usize {
+        let leases: Api<Lease> = Api::namespaced(self.cluster.client().await.unwrap(), &self.namespace);
+        let name = format!("{}-leader", self.release());
+        let look = async || {
+            let lease = leases.get(&name).await.map_err(|error| error.to_string())?;
+            let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+            let leads = |pod: &str| holder == pod || holder.starts_with(&format!("{pod}_"));
+            self.replicas.iter().position(|replica| leads(&replica.pod)).ok_or(holder)
+        };
+        eventually(SOON, "somebody leads", look).await.unwrap()
     }
 
     /// The only replica, or the first.
