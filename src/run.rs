@@ -93,6 +93,7 @@ async fn start(settings: Settings) -> Result<(), RunError> {
     replica.observe(&mut tasks, &stops.rest);
     replica.serve_tokens(tokens, &mut tasks, &stops.serving)?;
     tasks.spawn(Task::Heartbeat, once.heartbeat.run(stops.announcing.clone()));
+    tasks.spawn(Task::Uses, once.reporter.run(stops.announcing.clone()));
     replica.lead(&mut tasks, &stops.leading);
     run_until(interrupted, &mut tasks, async |tasks| stop(&replica, tasks, &stops).await).await
 }

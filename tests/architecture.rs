@@ -102,11 +102,16 @@ const ROOMS: &[Room] = &[
     pure("crate::controller::findings", CONTROLLER),
     pure("crate::controller::pending", CONTROLLER),
     pure("crate::controller::terms", CONTROLLER),
+    pure(
+        "crate::controller::uses",
+        &["crate::controller", "!crate::controller::Controller", "crate::domain", "crate::replica::use_report", "jiff"],
+    ),
     pure("crate::controller::verdict", CONTROLLER),
     pure("crate::controller::verification", CONTROLLER),
     pure("crate::replica::announcement", &["crate::replica", "k8s_openapi"]),
     pure("crate::replica::contact", &["jiff"]),
     pure("crate::replica::silence", &["crate::replica", "k8s_openapi"]),
+    pure("crate::replica::use_report", &["crate::replica", "crate::domain", "jiff", "k8s_openapi"]),
     pure("crate::lease::sight", &["crate::lease", "k8s_openapi"]),
     pure(
         "crate::keys",

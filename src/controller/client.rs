@@ -11,6 +11,7 @@ use super::{
     observe::{self, Holder, Seen},
     queue::Outcome,
     terms::Terms,
+    uses::News,
     verdict::{self, Facts, Timing, Verdict},
 };
 use crate::{
@@ -25,7 +26,10 @@ use crate::{
     },
     keys::KeySet,
     policy::{self, Refusal},
-    replica::{Watched, gate::Passage},
+    replica::{
+        Watched,
+        gate::{GateError, Passage},
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -59,14 +63,23 @@ struct Work<'a> {
 
 /// How far the steps went.
 enum Progress {
-    /// Nothing is left to do until then.
-    Settled(Box<Seen>, Vec<Credential>, Option<Timestamp>),
+    /// Nothing is left of the rotation.
+    Settled(Box<Seen>, Rest),
     /// Waiting for something that is not an object of ours, in words.
     Waiting(Box<Seen>, String),
     /// Stopped, for a reason that a user has to remove.
     Refused(Box<Seen>, Verdict),
     /// The client is gone.
     Gone,
+}
+
+/// How a client is when nothing is left to do.
+struct Rest {
+    credentials: Vec<Credential>,
+    /// Until then.
+    wake_at: Option<Timestamp>,
+    /// But for this, which is worth a write.
+    news: Option<News>,
 }
 
 /// What a status write says of credentials.
@@ -159,7 +172,7 @@ impl Work<'_> {
             None => self.advance().await?,
         };
         match progress {
-            Progress::Settled(seen, credentials, wake_at) => self.settle(*seen, &credentials, wake_at).await,
+            Progress::Settled(seen, rest) => self.settle(*seen, rest).await,
             Progress::Waiting(seen, why) => {
                 self.report(&seen, &findings::pending(&self.findings(), why), Written::Nothing).await?;
                 Ok(Outcome::Again(WAITING))
@@ -176,7 +189,7 @@ impl Work<'_> {
     async fn advance(&self) -> Result<Progress, Fault> {
         let mut first = Object::Status;
         let mut passed = None;
-        let mut contended = 0;
+        let (mut counted, mut contended) = (false, 0);
         for _ in 0..MOST_STEPS {
             let Some(seen) = self.live(first).await? else { return Ok(Progress::Gone) };
             if !self.controller.is_ours_to_write(&seen.object) {
@@ -190,7 +203,7 @@ impl Work<'_> {
                 Look::Refused(verdict) => return Ok(Progress::Refused(Box::new(seen), verdict)),
             };
             let Some(step) = situation.plan.step.clone() else {
-                return Ok(Progress::Settled(Box::new(seen), situation.credentials(), situation.plan.wake_at));
+                return Ok(Progress::Settled(Box::new(seen), situation.rest()));
             };
             if let Some(object) = step.writes().filter(|object| *object != first) {
                 first = object;
@@ -201,6 +214,11 @@ impl Work<'_> {
                     Passage::Passed => passed = Some(id),
                     Passage::Blocked { replicas } => return Ok(self.blocked(seen, &situation.credentials(), &id, &replicas)),
                 }
+                continue;
+            }
+            // A replica that joined a moment ago, or while this process was frozen, may know of a use.
+            if matches!(step, Step::Retire(_)) && !std::mem::replace(&mut counted, true) {
+                self.count_replicas().await?;
                 continue;
             }
             self.confirm_digest_key(&seen, &situation.slots).await?;
@@ -242,16 +260,20 @@ impl Work<'_> {
         let begun = ambient::boot_time();
         loop {
             let passage = self.controller.gate.pass(Watched::OAuthClients, version, &self.client.uid).await;
-            let passage = passage.map_err(|error| Fault::Read {
-                kind: "replica Leases",
-                object: self.client.object.clone(),
-                why: error.to_string(),
-            })?;
+            let passage = passage.map_err(|error| self.no_leases(&error))?;
             if passage == Passage::Passed || ambient::boot_time().saturating_sub(begun) > GATE_PATIENCE {
                 return Ok(passage);
             }
             tokio::time::sleep(GATE_EVERY).await;
         }
+    }
+
+    async fn count_replicas(&self) -> Result<(), Fault> {
+        self.controller.count_replicas().await.map_err(|error| self.no_leases(&error))
+    }
+
+    fn no_leases(&self, error: &GateError) -> Fault {
+        Fault::Read { kind: "replica Leases", object: self.client.object.clone(), why: error.to_string() }
     }
 
     fn manifest(&self) -> Manifest<'_> {

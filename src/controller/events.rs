@@ -3,7 +3,12 @@
 use super::verdict::Finding;
 use crate::{
     api::{OAuthClient, Reason, condition::whole_seconds},
-    domain::{credential::Credential, names::ObjectName, rotation::Cause},
+    domain::{
+        credential::{Credential, CredentialId},
+        names::ObjectName,
+        rotation::Cause,
+        usage::Use,
+    },
     installation::Installation,
 };
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -90,6 +95,16 @@ impl Events {
         };
         let note = former.map_or_else(|| done.to_owned(), |former| format!("{done}; the former one is accepted {}", until(former)));
         self.say(client, EventType::Normal, "RotationCompleted", &note);
+    }
+
+    /// After the end of its overlap.
+    pub(crate) fn still_in_use(&self, client: &OAuthClient, id: &CredentialId, last: Option<Use>) {
+        let by = last.map(|seen| format!(", last at {} by {}", whole_seconds(seen.last), seen.from)).unwrap_or_default();
+        let note = format!(
+            "the credential {} is in use after its overlap{by}: it stays accepted until whoever uses it reads the Secret again",
+            id.as_str()
+        );
+        self.say(client, EventType::Warning, "PreviousSecretStillInUse", &note);
     }
 
     pub(crate) fn revoked(&self, client: &OAuthClient) {

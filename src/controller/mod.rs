@@ -19,8 +19,10 @@ mod observe;
 mod pending;
 mod provision;
 mod queue;
+mod reports;
 mod resource;
 mod terms;
+mod uses;
 mod verdict;
 mod verification;
 
@@ -34,7 +36,10 @@ use crate::{
         Registry,
         index::{Index, Touched},
     },
-    replica::{gate::Gate, silence::Silence},
+    replica::{
+        gate::{Gate, GateError},
+        silence::Silence,
+    },
 };
 use arc_swap::ArcSwapOption;
 use build::Endpoints;
@@ -48,6 +53,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use pending::Pending;
 pub use provision::Settings;
 use queue::{Outcome, Queue};
+use reports::Reports;
 use std::{
     sync::{
         Arc,
@@ -89,6 +95,7 @@ pub struct Controller {
     config_maps: Cache<ConfigMap>,
     pending: Pending,
     memory: provision::Memory,
+    reports: Reports,
     events: Events,
     settings: Settings,
     policy: Arc<Policy>,
@@ -138,6 +145,7 @@ impl Controller {
             config_maps: Cache::new(),
             pending: Pending::default(),
             memory: provision::Memory::default(),
+            reports: Reports::default(),
             kube,
             watches,
             installation,
@@ -153,11 +161,14 @@ impl Controller {
     /// Leads until `stop`.
     pub async fn lead(&self, stop: CancellationToken) {
         self.leads_since.store(ambient::now().as_second(), Ordering::Relaxed);
+        self.reports.begin(ambient::now());
         let (sender, changes) = mpsc::unbounded_channel();
         let touched = self.registry.tell();
         let secrets = self.secrets.follow(self.watches.clone(), sender.clone(), stop.clone());
         let config_maps = self.config_maps.follow(self.watches.clone(), sender.clone(), stop.clone());
-        tokio::join!(secrets, config_maps, forward(touched, sender, stop.clone()), self.watch_gate(stop.clone()), self.work(changes, stop));
+        let reports = self.reports.follow(self.watches.clone(), &self.installation, &self.registry, sender.clone(), stop.clone());
+        let touched = forward(touched, sender, stop.clone());
+        tokio::join!(secrets, config_maps, reports, touched, self.watch_gate(stop.clone()), self.work(changes, stop));
         self.pending.clear();
         self.memory.clear();
         self.secrets.clear();
@@ -167,7 +178,7 @@ impl Controller {
     /// A replica's silence is known when a rotation asks for it.
     async fn watch_gate(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if let Err(error) = self.gate.counted().await {
+            if let Err(error) = self.count_replicas().await {
                 tracing::debug!(%error, "the replicas' Leases cannot be looked at");
             }
             tokio::select! {
@@ -175,6 +186,13 @@ impl Controller {
                 () = tokio::time::sleep(GATE_EVERY) => {}
             }
         }
+    }
+
+    /// Every replica that may be serving is to report its uses.
+    async fn count_replicas(&self) -> Result<(), GateError> {
+        let replicas = self.gate.counted().await?;
+        self.reports.count(&replicas, ambient::now());
+        Ok(())
     }
 
     /// Looks at everything once, and then at what changes. Not before the caches were filled: what they do not show is read live.

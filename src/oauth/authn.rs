@@ -17,7 +17,7 @@ use crate::{
     registry::snapshot::Snapshot,
 };
 use jiff::Timestamp;
-use std::sync::LazyLock;
+use std::{net::IpAddr, sync::LazyLock};
 
 /// A client that proved who it is.
 #[derive(Clone, Copy)]
@@ -31,9 +31,9 @@ pub struct Authenticated<'s> {
 
 impl Authenticated<'_> {
     /// Counts the use of the credential.
-    pub fn note_use(&self, now: Timestamp) {
+    pub fn note_use(&self, now: Timestamp, from: IpAddr) {
         if let Some(usage) = self.registered.usage(self.credential) {
-            usage.note(now);
+            usage.note(now, from);
         }
     }
 }

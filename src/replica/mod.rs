@@ -12,6 +12,8 @@ pub mod heartbeat;
 pub mod peers;
 pub mod readiness;
 pub mod silence;
+pub mod use_report;
+pub mod use_reporter;
 
 /// The kinds that a replica watches; resourceVersions are compared within one kind alone (KEP-5504).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

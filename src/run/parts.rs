@@ -27,6 +27,7 @@ use crate::{
         contact::{Contact, Moment, Patience},
         heartbeat::{Heartbeat, Identity, Links, Pace},
         readiness::Readiness,
+        use_reporter::UseReporter,
     },
     server::{self, BodyLimits, Endpoint, Limits, Operations, TlsMode, tls::ServingCertificate},
 };
@@ -70,6 +71,7 @@ pub(super) struct Replica {
 /// What is handed over once.
 pub(super) struct Once {
     pub(super) heartbeat: Heartbeat,
+    pub(super) reporter: UseReporter,
     pub(super) metrics: prometheus_client::registry::Registry,
 }
 
@@ -114,7 +116,9 @@ impl Replica {
             process,
             settings,
         };
-        Ok((replica, Once { heartbeat, metrics }))
+        let (installation, pod) = (&replica.settings.installation, &replica.settings.pod);
+        let reporter = UseReporter::new(&replica.requests, installation, pod, replica.registry.snapshot());
+        Ok((replica, Once { heartbeat, reporter, metrics }))
     }
 
     pub(super) fn issuer(&self) -> &str {

@@ -25,6 +25,8 @@ pub(super) enum Task {
     Tokens,
     /// This replica's Lease.
     Heartbeat,
+    /// What this replica reports of uses.
+    Uses,
     /// The leader's Lease.
     Election,
     /// The controller.
@@ -108,6 +110,7 @@ impl fmt::Display for Task {
             Self::Health => "the health port",
             Self::Tokens => "the token endpoint",
             Self::Heartbeat => "the heartbeat",
+            Self::Uses => "the report of uses",
             Self::Election => "the election of the leader",
             Self::Controller => "the controller",
         })

@@ -79,7 +79,7 @@ fn authenticated<'s>(
     let failures = &endpoint.throttle.failures;
     match &found {
         Ok(authenticated) => {
-            authenticated.note_use(moment.wall);
+            authenticated.note_use(moment.wall, address);
             failures.forgive(client_id, address, moment.boot);
         }
         Err(Error::InvalidClient) if standing == Standing::Current => {

@@ -37,5 +37,6 @@ mod secrecy;
 mod stale;
 mod teams;
 mod tenants;
+mod uses;
 mod validation;
 mod workload;

@@ -272,11 +272,20 @@ async fn a_rotation_costs_one_write_of_the_secret_and_at_most_five_in_all() {
     operator.first().ready().await;
     let teams = Teams::served_by(&operator).await;
     let first = teams.worker_with("{overlap: 10m, retire: AfterOverlap}").await;
-    for round in 0..2 {
+    for (round, retire) in ["AfterOverlap", "AfterOverlap", "WhenUnused"].into_iter().enumerate() {
+        teams.change_client("worker", json!({"rotation": {"retire": retire}})).await;
+        let former = operator.credentials(&teams.billing, "worker").await;
         proxy.clear_log();
         teams.order(&round.to_string()).await;
+        teams.every_replica_answers(&teams.rotated(&former).await, 200).await;
         teams.worker_that("is in its overlap", |client| states(client) == ["Current", "Previous"]).await;
         operator.advance(11 * MINUTE).await;
+        if retire == "WhenUnused" {
+            let used =
+                |client: &OAuthClient| credentials_of(client).iter().any(|known| known.state == "Current" && known.last_used_at.is_some());
+            teams.worker_that("has used its new secret", used).await;
+            operator.advance(61 * MINUTE).await;
+        }
         teams.worker_that("has one credential", |client| states(client) == ["Current"]).await;
         operator.client_is(&teams.billing, "worker", "Issued").await;
         let secrets = proxy.count(&calls().mutating().of("secrets").in_namespace(&teams.billing));

@@ -1,6 +1,6 @@
 //! What one look at both objects says: what there is, by which rules, and what is planned.
 
-use super::{Progress, Work, known};
+use super::{Progress, Rest, Work, known};
 use crate::{
     ambient,
     api::{OAuthClient, Reason},
@@ -8,6 +8,8 @@ use crate::{
         Fault, findings,
         observe::{self, Holder, Seen},
         pending::Held,
+        reports::Reported,
+        uses::News,
         verdict::Verdict,
     },
     domain::{
@@ -16,7 +18,6 @@ use crate::{
         rotation::{self, Plan, Register, Rules, Slots},
     },
 };
-use jiff::SignedDuration;
 
 /// What one look at both objects says.
 pub(super) enum Look {
@@ -29,11 +30,17 @@ pub(super) struct Situation {
     pub(super) slots: Slots,
     pub(super) rules: Rules,
     pub(super) plan: Plan,
+    /// What the reports of uses say that is worth a write.
+    pub(super) news: Option<News>,
 }
 
 impl Situation {
     pub(super) fn credentials(&self) -> Vec<Credential> {
         known(&self.slots.register)
+    }
+
+    pub(super) fn rest(self) -> Rest {
+        Rest { credentials: self.credentials(), wake_at: self.plan.wake_at, news: self.news }
     }
 }
 
@@ -43,9 +50,8 @@ impl Work<'_> {
         let secret = self.controller.secrets.get(&ObjectName::new(&self.client.object.namespace, &self.shape.name))?;
         let seen = Seen { object: cached.clone(), secret: Some((*secret).clone()) };
         let Look::Planned(situation) = self.look(&seen, None) else { return None };
-        let (credentials, Plan { step, wake_at }) = (situation.credentials(), situation.plan);
-        let settled = step.is_none() && self.tidied(&seen, &credentials).is_none();
-        settled.then(|| Progress::Settled(Box::new(seen), credentials, wake_at))
+        let settled = situation.plan.step.is_none() && situation.news.is_none() && self.tidied(&seen, &situation.credentials()).is_none();
+        settled.then(|| Progress::Settled(Box::new(seen), situation.rest()))
     }
 
     pub(super) fn look(&self, seen: &Seen, passed: Option<&CredentialId>) -> Look {
@@ -56,7 +62,12 @@ impl Work<'_> {
             Ok(register) => register,
             Err(unreadable) => return Look::Refused(Verdict::refused(Reason::StatusUnreadable, unreadable.to_string())),
         };
-        let credentials = known(&register);
+        let now = ambient::now();
+        let Reported { credentials, longest_gap, news } = self.controller.reports.of(&known(&register), now);
+        let register = match register {
+            Register::Never => Register::Never,
+            Register::Known(_) => Register::Known(credentials.clone()),
+        };
         let is_pending = |id: &CredentialId| credentials.iter().any(|known| known.id == *id && known.state == CredentialState::Pending);
         let held = self.held().map(|held| held.id).filter(is_pending);
         let gate_passed = held.is_some() && held.as_ref() == passed;
@@ -64,11 +75,12 @@ impl Work<'_> {
         let status = seen.object.status.as_ref();
         let asked = seen.asked_rotation();
         let ordered = asked.is_some() && asked != status.and_then(|status| status.last_handled_rotate.clone());
-        let slots = Slots { register, stored, held, gate_passed, ordered, uses_reported_until: None };
-        let now = ambient::now();
-        let rules = self.terms.rules(status, self.terms.quiet(SignedDuration::ZERO), now);
+        let quiet = self.terms.quiet(longest_gap);
+        let uses_reported_until = self.controller.reports.reported_until(&credentials, quiet, now);
+        let slots = Slots { register, stored, held, gate_passed, ordered, uses_reported_until };
+        let rules = self.terms.rules(status, quiet, now);
         let plan = rotation::plan(&slots, &rules, now);
-        Look::Planned(Box::new(Situation { slots, rules, plan }))
+        Look::Planned(Box::new(Situation { slots, rules, plan, news }))
     }
 
     pub(super) fn held(&self) -> Option<Held> {

@@ -1,6 +1,6 @@
 //! Nothing is left of the rotation: what remains to be tidied, and to be said.
 
-use super::{Work, Written, known};
+use super::{Rest, Work, Written, known};
 use crate::{
     ambient,
     controller::{
@@ -8,24 +8,30 @@ use crate::{
         build::{self, Published, stored_value},
         observe::{self, Holder, Seen},
         queue::Outcome,
+        uses::News,
     },
     domain::{
         credential::Credential,
         rotation::{Object, Stored},
     },
 };
-use jiff::Timestamp;
 use kube::ResourceExt;
 use std::time::Duration;
 
 impl Work<'_> {
     /// Nothing is left of the rotation: tidy the Secret's other keys, labels and owner, and say how things are.
-    pub(super) async fn settle(&self, seen: Seen, credentials: &[Credential], wake_at: Option<Timestamp>) -> Result<Outcome, Fault> {
-        if let Some(patch) = self.tidied(&seen, credentials) {
+    pub(super) async fn settle(&self, seen: Seen, rest: Rest) -> Result<Outcome, Fault> {
+        let Rest { credentials, wake_at, news } = rest;
+        if let Some(patch) = self.tidied(&seen, &credentials) {
             self.patch_secret(&self.shape.name, &patch).await?;
         }
         self.withdraw_from_former_secrets().await?;
-        self.report(&seen, &self.verdict(credentials), Written::Nothing).await?;
+        let verdict = self.verdict(&credentials);
+        let written = if news.is_some() { Written::Credentials(credentials) } else { Written::Nothing };
+        self.report(&seen, &verdict, written).await?;
+        if let Some(News::StillInUse(id)) = news {
+            self.controller.events.still_in_use(&seen.object, &id, self.controller.reports.last_use(&id));
+        }
         let until = [wake_at, self.controller.registry.with_index(|index| index.granted_until(&self.client, ambient::now()))]
             .into_iter()
             .flatten()

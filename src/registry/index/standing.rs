@@ -5,6 +5,7 @@ use crate::{
     api::{OAuthClient, ProtectedResource, Reason},
     domain::{
         client::{Client, RegisteredClient},
+        credential::CredentialState,
         grants::{self, Caller},
         names::ObjectName,
         resource::{Algorithm, Resource},
@@ -32,6 +33,14 @@ impl Index {
     #[must_use]
     pub fn is_terminating(&self, namespace: &str) -> bool {
         self.terminating.contains(namespace)
+    }
+
+    /// The clients with a replaced credential that is still accepted.
+    #[must_use]
+    pub fn overlapping(&self) -> Vec<ObjectName> {
+        let overlaps = |registered: &RegisteredClient| registered.credentials.iter().any(|known| known.state == CredentialState::Previous);
+        let all = self.clients.iter().filter(|(_, known)| known.parsed.as_deref().is_ok_and(overlaps));
+        all.map(|(name, _)| name.clone()).collect()
     }
 
     /// The names of this installation's clients.

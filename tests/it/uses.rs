@@ -1,0 +1,110 @@
+//! Who still uses a replaced secret: what the replicas report of it, and that nothing ends before they have.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::ConfigMap;
+use keywright::api::OAuthClient;
+use keywright::replica::use_report::UseReport;
+use kube::Api;
+use serde_json::json;
+
+use crate::cluster::proxy::{Proxy, calls};
+use crate::cluster::{ControlPlane, eventually};
+use crate::operator::{Operator, RELEASE, SOON, Setup};
+use crate::rotated::credentials_of;
+use crate::teams::Teams;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Teams<'_> {
+    /// Waits for a report of that replica that says all up to now.
+    async fn reported(&self, replica: usize) -> UseReport {
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.kube.clone(), &self.operator.namespace);
+        let pod = &self.operator.replicas[replica].pod;
+        let name = format!("{RELEASE}-use-{pod}");
+        let recent = self.operator.replicas[replica].now() - SignedDuration::from_mins(1);
+        let look = async || {
+            let found = config_maps.get_opt(&name).await.map_err(|error| error.to_string())?.ok_or("no report")?;
+            let (_, report) = UseReport::read(RELEASE, &found).ok_or("cannot be read")?;
+            if report.until >= recent { Ok(report) } else { Err(format!("{report:?}")) }
+        };
+        eventually(SOON * 2, &format!("{pod} reports"), look).await.unwrap()
+    }
+
+    /// Has the leader look at the worker, and waits until it has.
+    async fn looked_at(&self, description: &str, reason: &str) -> OAuthClient {
+        self.change_client("worker", json!({"description": description})).await;
+        self.operator.client_is(&self.billing, "worker", reason).await
+    }
+}
+
+fn last_used(client: &OAuthClient, state: &str) -> Option<String> {
+    credentials_of(client).into_iter().find(|known| known.state == state)?.last_used_at
+}
+
+/// `retire: WhenUnused`, the default: whoever goes on using the old secret is not cut, but named; an hour after the last use it goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_secret_in_use_is_not_cut_but_named_and_goes_when_it_is_not_used_any_more() {
+    let operator = Operator::install(ControlPlane::shared().await.unwrap(), Setup { replicas: 2, ..Setup::default() }).await;
+    operator.start_all().await;
+    let teams = Teams::served_by(&operator).await;
+    let first = teams.worker_with("{overlap: 10m}").await;
+    teams.every_replica_answers(&first, 200).await;
+    teams.order("1").await;
+    let second = teams.rotated(&first).await;
+    teams.worker_that("is in its overlap", |client| credentials_of(client).len() == 2).await;
+    teams.every_replica_answers(&second, 200).await;
+    operator.advance(2 * MINUTE).await;
+    teams.worker_that("has used its new secret", |client| last_used(client, "Current").is_some()).await;
+    operator.advance(10 * MINUTE).await;
+    teams.every_replica_answers(&first, 200).await;
+    operator.advance(2 * MINUTE).await;
+    let late = |client: &OAuthClient| {
+        let known = credentials_of(client).into_iter().find(|known| known.state == "Previous").unwrap();
+        known.last_used_at >= known.retire_after && known.accepted_until.is_none()
+    };
+    teams.worker_that("uses its former secret after the overlap", late).await;
+    let told = async || match teams.told().await {
+        told if told.contains("Warning PreviousSecretStillInUse") => Ok(()),
+        told => Err(format!("{told:?}")),
+    };
+    eventually(SOON, "a warning tells of the use", told).await.unwrap();
+
+    operator.advance(50 * MINUTE).await;
+    teams.reported(0).await;
+    let client = teams.looked_at("fifty minutes later", "Overlapping").await;
+    assert_eq!(credentials_of(&client).len(), 2);
+    operator.advance(15 * MINUTE).await;
+    teams.worker_that("has one credential", |client| credentials_of(client).len() == 1).await;
+    teams.every_replica_answers(&first, 401).await;
+    teams.every_replica_answers(&second, 200).await;
+}
+
+/// rotation.md: a missing report ends no overlap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_does_not_report_keeps_the_old_secret_accepted() {
+    let operator = Operator::install(ControlPlane::shared().await.unwrap(), Setup { replicas: 2, ..Setup::default() }).await;
+    let proxy = Proxy::start(&operator.kubeconfig).await.unwrap();
+    operator.start(operator.first(), &operator.kubeconfig);
+    operator.first().ready().await;
+    let silence = proxy.when(calls().mutating().of("configmaps")).answer(403);
+    operator.start(&operator.replicas[1], proxy.kubeconfig());
+    operator.replicas[1].ready().await;
+    let teams = Teams::served_by(&operator).await;
+    let first = teams.worker_with("{overlap: 10m}").await;
+    teams.order("1").await;
+    let second = teams.rotated(&first).await;
+    teams.every_replica_answers(&second, 200).await;
+    teams.worker_that("is in its overlap", |client| credentials_of(client).len() == 2).await;
+    operator.advance(180 * MINUTE).await;
+    let report = teams.reported(0).await;
+    let last = report.uses.values().map(|seen| seen.last).max().unwrap();
+    assert!(report.until.duration_since(last).as_hours() >= 2, "{report:?}");
+    let client = teams.looked_at("hours later", "Overlapping").await;
+    assert_eq!(credentials_of(&client).len(), 2);
+    proxy.remove(silence);
+    operator.advance(2 * MINUTE).await;
+    teams.worker_that("has one credential", |client| credentials_of(client).len() == 1).await;
+    teams.every_replica_answers(&first, 401).await;
+}
