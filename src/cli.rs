@@ -127,6 +127,9 @@ pub struct RunArgs {
     /// How long every replica publishes a new signing key before it signs: longer than verifiers cache the JWKS.
     #[arg(long, env = "KEYWRIGHT_SIGNING_KEY_PUBLISH_AHEAD", default_value = "24h", value_parser = duration::parse)]
     pub signing_key_publish_ahead: SignedDuration,
+    /// Restart a Deployment, StatefulSet or DaemonSet whose annotation keywright.dev/restart-on names a client, for each new credential.
+    #[arg(long, env = "KEYWRIGHT_RESTART_WORKLOADS")]
+    pub restart_workloads: bool,
     /// Which of the two flows this process runs.
     #[arg(long, env = "KEYWRIGHT_ROLE", value_enum, default_value = "All")]
     pub role: Role,

@@ -108,6 +108,7 @@ const ROOMS: &[Room] = &[
     ),
     pure("crate::controller::verdict", CONTROLLER),
     pure("crate::controller::verification", CONTROLLER),
+    pure("crate::controller::workload", CONTROLLER),
     pure("crate::replica::announcement", &["crate::replica", "k8s_openapi"]),
     pure("crate::replica::contact", &["jiff"]),
     pure("crate::replica::silence", &["crate::replica", "k8s_openapi"]),

@@ -1,8 +1,17 @@
 //! The writes: create by POST, change by merge patch with resourceVersion and uid. Never server-side apply, never PUT.
 
-use super::Fault;
-use crate::{api::OAuthClient, domain::names::ObjectName};
-use k8s_openapi::NamespaceResourceScope;
+use super::{
+    Fault,
+    workload::{Kind, Workload},
+};
+use crate::{
+    api::OAuthClient,
+    domain::{credential::CredentialId, names::ObjectName},
+};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::apps::v1::{DaemonSet, Deployment, StatefulSet},
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
@@ -42,6 +51,16 @@ where
     let api: Api<K> = Api::namespaced(kube.clone(), &owner.namespace);
     let written = api.patch(name, &parameters(), &Patch::Merge(patch)).await;
     written.map_err(|error| Fault::writing(kind, owner, error))
+}
+
+/// Restarts a workload beside a client, by a change of its pods' template.
+pub(crate) async fn restart(kube: &Client, client: &ObjectName, workload: &Workload, id: &CredentialId) -> Result<(), Fault> {
+    let (kind, name, change) = (workload.kind.as_str(), &workload.name, workload.restart_patch(id));
+    match workload.kind {
+        Kind::Deployment => patch::<Deployment>(kube, kind, client, name, &change).await.map(drop),
+        Kind::StatefulSet => patch::<StatefulSet>(kube, kind, client, name, &change).await.map(drop),
+        Kind::DaemonSet => patch::<DaemonSet>(kube, kind, client, name, &change).await.map(drop),
+    }
 }
 
 fn parameters() -> PatchParams {

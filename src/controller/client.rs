@@ -1,6 +1,7 @@
 //! One `OAuthClient`: from what its spec asks for to a Secret whose value every replica accepts, and a status that says so.
 
 mod look;
+mod restarts;
 mod settled;
 mod steps;
 
@@ -34,6 +35,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use look::Look;
+pub(super) use restarts::Restarted;
 use std::{sync::Arc, time::Duration};
 
 /// Most steps of one look; a rotation has four. Whoever needs more is being written to by somebody else all the time.
@@ -98,6 +100,7 @@ impl Controller {
         let known = self.registry.with_index(|index| index.client(name).zip(index.client_standing(name)));
         let Some((object, standing)) = known else {
             self.pending.forget(name);
+            self.restarted.forget(name);
             return Ok(Outcome::Settled);
         };
         if !self.is_ours_to_write(&object) {

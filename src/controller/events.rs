@@ -107,6 +107,11 @@ impl Events {
         self.say(client, EventType::Warning, "PreviousSecretStillInUse", &note);
     }
 
+    pub(crate) fn restarted(&self, client: &OAuthClient, kind: &str, name: &str) {
+        let note = format!("restarted the {kind} {name}, as its annotation keywright.dev/restart-on asks, for the new credential");
+        self.say(client, EventType::Normal, "WorkloadRestarted", &note);
+    }
+
     pub(crate) fn revoked(&self, client: &OAuthClient) {
         let note = "the credentials made before spec.revocation.secretsIssuedBefore are refused from now on";
         self.say(client, EventType::Warning, "SecretRevoked", note);

@@ -25,6 +25,7 @@ mod terms;
 mod uses;
 mod verdict;
 mod verification;
+mod workload;
 
 use crate::{
     ambient,
@@ -44,6 +45,7 @@ use crate::{
 use arc_swap::ArcSwapOption;
 use build::Endpoints;
 use cache::Cache;
+use client::Restarted;
 use clock::Clock;
 use events::Events;
 use fault::Fault;
@@ -96,6 +98,7 @@ pub struct Controller {
     pending: Pending,
     memory: provision::Memory,
     reports: Reports,
+    restarted: Restarted,
     events: Events,
     settings: Settings,
     policy: Arc<Policy>,
@@ -146,6 +149,7 @@ impl Controller {
             pending: Pending::default(),
             memory: provision::Memory::default(),
             reports: Reports::default(),
+            restarted: Restarted::default(),
             kube,
             watches,
             installation,
@@ -171,6 +175,7 @@ impl Controller {
         tokio::join!(secrets, config_maps, reports, touched, self.watch_gate(stop.clone()), self.work(changes, stop));
         self.pending.clear();
         self.memory.clear();
+        self.restarted.clear();
         self.secrets.clear();
         self.config_maps.clear();
     }

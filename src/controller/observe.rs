@@ -4,6 +4,7 @@
 use super::{
     Fault,
     build::{Shape, stored_fence, stored_value},
+    workload::{Kind, Workload},
 };
 use crate::{
     api::{self, OAuthClient, register::RegisterError},
@@ -14,8 +15,16 @@ use crate::{
     },
     keys::{DigestKey, secret::KeyFile},
 };
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{DaemonSet, Deployment, StatefulSet},
+        core::v1::Secret,
+    },
+};
+use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
 
 /// Most characters of a value that is echoed: the schema's bound.
 const MOST_ECHOED: usize = 256;
@@ -57,6 +66,24 @@ pub(crate) async fn live(kube: &Client, name: &ObjectName, uid: &str, secret: &s
     };
     let same = object.filter(|object| object.uid().as_deref() == Some(uid) && object.metadata.deletion_timestamp.is_none());
     Ok(same.map(|object| Seen { object, secret }))
+}
+
+/// The workloads beside a client.
+pub(crate) async fn workloads(kube: &Client, client: &ObjectName) -> Result<Vec<Workload>, Fault> {
+    let deployments = workloads_of::<Deployment>(kube, client, Kind::Deployment).await?;
+    let stateful_sets = workloads_of::<StatefulSet>(kube, client, Kind::StatefulSet).await?;
+    let daemon_sets = workloads_of::<DaemonSet>(kube, client, Kind::DaemonSet).await?;
+    Ok([deployments, stateful_sets, daemon_sets].concat())
+}
+
+async fn workloads_of<K>(kube: &Client, client: &ObjectName, kind: Kind) -> Result<Vec<Workload>, Fault>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Serialize + Clone + Debug,
+{
+    let api: Api<K> = Api::namespaced(kube.clone(), &client.namespace);
+    let listed = api.list(&ListParams::default()).await;
+    let listed = listed.map_err(|error| Fault::reading(kind.as_str(), client, error))?;
+    Ok(listed.items.iter().map(|object| Workload::read(kind, object)).collect())
 }
 
 /// The name of the digest key in the release's key Secret, read live; `None`: there is none, or it cannot be read.

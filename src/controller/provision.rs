@@ -49,6 +49,8 @@ pub struct Settings {
     pub tls: bool,
     /// The names of the self-signed serving certificate; `None`: the certificate is given, or TLS is off.
     pub self_signed: Option<BTreeSet<ServedName>>,
+    /// Whether workloads that ask for it are restarted for a new credential.
+    pub restart_workloads: bool,
 }
 
 /// What the leader remembers of its looks. Nothing is lost with it but time.

@@ -103,7 +103,13 @@ impl Settings {
         let tls = arguments.tls != Tls::Off;
         Ok(Self {
             certificate: certificate(arguments, &installation)?,
-            provision: controller::Settings { algorithm: arguments.signing_algorithm, signing_keys, tls, self_signed },
+            provision: controller::Settings {
+                algorithm: arguments.signing_algorithm,
+                signing_keys,
+                tls,
+                self_signed,
+                restart_workloads: arguments.restart_workloads,
+            },
             policy: Arc::new(policy),
             max_stale: Duration::try_from(arguments.max_stale).unwrap_or(Duration::MAX),
             advertise: arguments.advertise.or_else(|| Some(arguments.health_listen).filter(|address| !address.ip().is_unspecified())),

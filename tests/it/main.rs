@@ -32,6 +32,7 @@ mod operator;
 mod outage;
 mod paused;
 mod replicas;
+mod restarted;
 mod rotated;
 mod secrecy;
 mod stale;

@@ -1,6 +1,6 @@
 //! Nothing is left of the rotation: what remains to be tidied, and to be said.
 
-use super::{Rest, Work, Written, known};
+use super::{CONFLICT, Rest, Work, Written, known};
 use crate::{
     ambient,
     controller::{
@@ -27,10 +27,13 @@ impl Work<'_> {
         }
         self.withdraw_from_former_secrets().await?;
         let verdict = self.verdict(&credentials);
-        let written = if news.is_some() { Written::Credentials(credentials) } else { Written::Nothing };
+        let written = if news.is_some() { Written::Credentials(credentials.clone()) } else { Written::Nothing };
         self.report(&seen, &verdict, written).await?;
         if let Some(News::StillInUse(id)) = news {
             self.controller.events.still_in_use(&seen.object, &id, self.controller.reports.last_use(&id));
+        }
+        if !self.restart_workloads(&seen.object, &credentials).await {
+            return Ok(Outcome::Again(CONFLICT));
         }
         let until = [wake_at, self.controller.registry.with_index(|index| index.granted_until(&self.client, ambient::now()))]
             .into_iter()
