@@ -35,6 +35,7 @@ mod replicas;
 mod restarted;
 mod rotated;
 mod secrecy;
+mod soak;
 mod stale;
 mod teams;
 mod tenants;
