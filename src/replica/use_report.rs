@@ -224,6 +224,35 @@ mod tests {
         assert_eq!(report(&clients[200..]).unwrap().covers, None);
     }
 
+    /// 10,000 clients that are used all the time, every one of them in an overlap, or as many as with `every: 30d` and `overlap: 24h`.
+    #[test]
+    fn an_hour_of_ten_thousand_active_clients_costs_sixty_writes() {
+        for overlapping in [10_000, 334] {
+            let clients: Vec<_> = (0..10_000)
+                .map(|number| {
+                    if number < overlapping {
+                        client(number, 90_000)
+                    } else {
+                        used(vec![known(2 * number, CredentialState::Current, None)])
+                    }
+                })
+                .collect();
+            let (mut written, mut tried, mut writes, mut bytes): (Option<UseReport>, Option<Timestamp>, usize, usize) = (None, None, 0, 0);
+            // As often as a head check agrees.
+            for now in (100..3_700).step_by(10).map(at) {
+                let users = clients.iter().filter_map(|client| client.usage(&client.credentials.last()?.id));
+                users.for_each(|usage| usage.note(now, "10.0.0.1".parse().unwrap()));
+                let report = UseReport::of(clients.iter(), at(1), now).unwrap();
+                if report.is_due(written.as_ref(), tried.map(|then| now.duration_since(then)), now) {
+                    bytes = bytes.max(report.data().values().flatten().map(String::len).sum());
+                    (written, tried, writes) = (Some(report), Some(now), writes + 1);
+                }
+            }
+            assert_eq!(writes, 60, "{overlapping} in an overlap");
+            assert!(bytes < 80_000, "{overlapping} in an overlap: {bytes} bytes");
+        }
+    }
+
     #[test]
     fn a_report_is_written_at_most_once_a_minute_and_rarely_where_nothing_is_new() {
         let last = report(&[client(1, 90)]).unwrap();

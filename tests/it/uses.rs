@@ -108,3 +108,31 @@ async fn a_replica_that_does_not_report_keeps_the_old_secret_accepted() {
     teams.worker_that("has one credential", |client| credentials_of(client).len() == 1).await;
     teams.every_replica_answers(&first, 401).await;
 }
+
+/// rotation.md: at most one write a minute, and of the status one for the first use of the new secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn uses_cost_a_write_a_minute_however_many_there_are() {
+    let operator = Operator::install(ControlPlane::shared().await.unwrap(), Setup::default()).await;
+    let proxy = Proxy::start(&operator.kubeconfig).await.unwrap();
+    operator.start(operator.first(), proxy.kubeconfig());
+    operator.first().ready().await;
+    let teams = Teams::served_by(&operator).await;
+    let first = teams.worker_with("{overlap: 10h}").await;
+    teams.order("1").await;
+    let second = teams.rotated(&first).await;
+    teams.worker_that("is in its overlap", |client| credentials_of(client).len() == 2).await;
+    teams.reported(0).await;
+    proxy.clear_log();
+    for _ in 0..12 {
+        operator.advance(MINUTE / 2).await;
+        for credentials in [&first, &second] {
+            teams.every_replica_answers(credentials, 200).await;
+        }
+    }
+    teams.worker_that("has used its new secret", |client| last_used(client, "Current").is_some()).await;
+    let reports = proxy.count(&calls().mutating().of("configmaps"));
+    let status = proxy.count(&calls().mutating().of("oauthclients/status"));
+    assert!((3..=7).contains(&reports), "{reports} reports in six minutes");
+    assert_eq!(status, 1);
+    assert_eq!(proxy.count(&calls().mutating().of("secrets").in_namespace(&teams.billing)), 0);
+}
