@@ -5,7 +5,7 @@ use crate::{
     domain::{duration, resource::Algorithm},
     telemetry,
 };
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use jiff::SignedDuration;
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -82,6 +82,9 @@ pub struct RunArgs {
     /// The namespace of the release.
     #[arg(long, env = "KEYWRIGHT_NAMESPACE")]
     pub namespace: String,
+    /// A namespace to work in; may be repeated [default: all of them]
+    #[arg(long, env = "KEYWRIGHT_WATCH_NAMESPACE", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    pub watch_namespace: Vec<String>,
     /// The name of this replica's pod.
     #[arg(long, env = "KEYWRIGHT_POD")]
     pub pod: String,

@@ -1,6 +1,28 @@
 //! Which installation this process belongs to: its names, and those of the objects that it keeps for itself.
 
 use crate::{domain::resource::Algorithm, keys::store::Release};
+use std::collections::BTreeSet;
+
+/// The namespaces whose objects an installation works on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// All of them.
+    #[default]
+    Cluster,
+    /// These alone: elsewhere it has no right to read anything, nor the labels of namespaces.
+    Namespaces(BTreeSet<String>),
+}
+
+impl Reach {
+    /// Where a kind is listed and watched: once for all namespaces (`None`), or in each of them.
+    #[must_use]
+    pub fn places(&self) -> Vec<Option<String>> {
+        match self {
+            Self::Cluster => vec![None],
+            Self::Namespaces(names) => names.iter().cloned().map(Some).collect(),
+        }
+    }
+}
 
 /// One Helm release of Keywright.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +39,8 @@ pub struct Installation {
     pub cluster_domain: String,
     /// What tokens are signed with where their API does not say.
     pub algorithm: Algorithm,
+    /// Where.
+    pub reach: Reach,
 }
 
 impl Installation {

@@ -4,6 +4,7 @@ use crate::{
     ambient,
     oauth::{Error, error::Code},
     registry::Seen,
+    replica::Watched,
 };
 use prometheus_client::{
     collector::Collector,
@@ -99,9 +100,14 @@ impl Collector for SnapshotAge {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let help = "Time since what this replica knows of a kind last agreed with the API server";
         let mut ages = encoder.encode_descriptor("keywright_snapshot_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        for (kind, agreed) in &self.0.borrow().agreed {
+        let now = ambient::moment();
+        for kind in Watched::ALL {
+            let seen = self.0.borrow();
+            let of_kind = seen.agreed.iter().filter(|(watch, _)| watch.kind == kind);
+            // Of several watches of a kind the one that is furthest behind: namespaces are no label.
+            let Some(age) = of_kind.map(|(_, agreed)| now.since(*agreed)).max() else { continue };
             let labels = [("kind", kind.as_str())];
-            ages.encode_family(&labels)?.encode_gauge(&ambient::moment().since(*agreed).as_secs_f64())?;
+            ages.encode_family(&labels)?.encode_gauge(&age.as_secs_f64())?;
         }
         Ok(())
     }

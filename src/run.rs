@@ -92,8 +92,7 @@ async fn start(settings: Settings) -> Result<(), RunError> {
     replica.serve_health(health, once.metrics, &mut tasks, &stops.rest);
     replica.observe(&mut tasks, &stops.rest);
     replica.serve_tokens(tokens, &mut tasks, &stops.serving)?;
-    tasks.spawn(Task::Heartbeat, once.heartbeat.run(stops.announcing.clone()));
-    tasks.spawn(Task::Uses, once.reporter.run(stops.announcing.clone()));
+    replica.announce((once.heartbeat, once.reporter), &mut tasks, &stops.announcing);
     replica.lead(&mut tasks, &stops.leading);
     run_until(interrupted, &mut tasks, async |tasks| stop(&replica, tasks, &stops).await).await
 }

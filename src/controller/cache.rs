@@ -5,16 +5,18 @@ use super::Subject;
 use crate::{
     api,
     domain::names::ObjectName,
+    installation::Reach,
     registry::feed::{self, Event, Source, Unreadable},
 };
+use futures::future::join_all;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::core::v1::{ConfigMap, Secret},
 };
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -54,12 +56,13 @@ impl Made for ConfigMap {
 pub(crate) struct Cache<K> {
     objects: Mutex<HashMap<ObjectName, Arc<K>>>,
     made: Mutex<HashMap<ObjectName, Vec<ObjectName>>>,
-    listed: watch::Sender<bool>,
+    /// The namespaces that were listed (`None`: all in one).
+    listed: watch::Sender<BTreeSet<Option<String>>>,
 }
 
 impl<K: Made> Cache<K> {
     pub(crate) fn new() -> Self {
-        Self { objects: Mutex::default(), made: Mutex::default(), listed: watch::Sender::new(false) }
+        Self { objects: Mutex::default(), made: Mutex::default(), listed: watch::Sender::default() }
     }
 
     pub(crate) fn get(&self, name: &ObjectName) -> Option<Arc<K>> {
@@ -72,29 +75,34 @@ impl<K: Made> Cache<K> {
         names.iter().filter_map(|name| self.get(name)).collect()
     }
 
-    /// Waits for the first list.
-    pub(crate) async fn listed(&self) {
+    /// Waits for the first lists.
+    pub(crate) async fn listed(&self, reach: &Reach) {
+        let places = reach.places();
         // The sender lives as long as `self`.
-        let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
+        let _ = self.listed.subscribe().wait_for(|listed| places.iter().all(|place| listed.contains(place))).await;
     }
 
     /// The Lease is lost: nothing is known until the next list.
     pub(crate) fn clear(&self) {
-        self.listed.send_replace(false);
+        self.listed.send_replace(BTreeSet::new());
         lock(&self.objects).clear();
         lock(&self.made).clear();
     }
 
     /// Watches until `stop`, and tells what is to be looked at.
-    pub(crate) async fn follow(&self, kube: Client, changes: mpsc::UnboundedSender<Subject>, stop: CancellationToken) {
+    pub(crate) async fn follow(&self, kube: &Client, reach: &Reach, changes: mpsc::UnboundedSender<Subject>, stop: CancellationToken) {
+        join_all(reach.places().into_iter().map(|place| self.follow_in(kube, place, changes.clone(), stop.clone()))).await;
+    }
+
+    async fn follow_in(&self, kube: &Client, place: Option<String>, changes: mpsc::UnboundedSender<Subject>, stop: CancellationToken) {
         let selector = format!("{}={},{}", api::LABEL_MANAGED_BY, api::MANAGED_BY, K::LABEL);
-        let source = Source::new(Api::<K>::all(kube)).labelled(selector);
+        let source = Source::<K>::at(kube.clone(), place.as_deref()).labelled(selector);
         let (sink, mut events) = mpsc::channel(WAITING);
         let (_wanted, unwanted) = watch::channel(None);
         let feed = feed::run(source, sink, unwanted, stop);
         let handle = async {
             while let Some(event) = events.recv().await {
-                for owner in self.handle(event) {
+                for owner in self.handle(&place, event) {
                     // Nobody listens when the Lease is lost.
                     let _ = changes.send(K::subject(owner));
                 }
@@ -104,22 +112,27 @@ impl<K: Made> Cache<K> {
     }
 
     /// Takes an event in, and says what is to be looked at.
-    fn handle(&self, event: Event<K>) -> Vec<ObjectName> {
+    fn handle(&self, place: &Option<String>, event: Event<K>) -> Vec<ObjectName> {
         match event {
-            Event::Listed { objects, .. } => {
-                let listed: HashSet<ObjectName> = objects.iter().map(name_of).collect();
-                let gone: Vec<ObjectName> = lock(&self.objects).keys().filter(|name| !listed.contains(name)).cloned().collect();
-                let removed = gone.iter().filter_map(|name| self.remove(name));
-                let owners = removed.chain(objects.into_iter().flat_map(|object| self.put(object))).collect();
-                self.listed.send_replace(true);
-                owners
-            }
+            Event::Listed { objects, .. } => self.replace(place, objects),
+            Event::Lapsed { .. } => self.replace(place, Vec::new()),
             Event::Applied { object, .. } => self.put(object),
             Event::Deleted { name, .. } | Event::Unreadable { object: Unreadable { name, .. }, .. } => {
                 self.remove(&name).into_iter().collect()
             }
             Event::Progress { .. } | Event::Agreed { .. } => Vec::new(),
         }
+    }
+
+    /// All there is in a place.
+    fn replace(&self, place: &Option<String>, objects: Vec<K>) -> Vec<ObjectName> {
+        let listed: HashSet<ObjectName> = objects.iter().map(name_of).collect();
+        let is_gone = |name: &&ObjectName| place.as_ref().is_none_or(|place| *place == name.namespace) && !listed.contains(*name);
+        let gone: Vec<ObjectName> = lock(&self.objects).keys().filter(is_gone).cloned().collect();
+        let removed = gone.iter().filter_map(|name| self.remove(name));
+        let owners = removed.chain(objects.into_iter().flat_map(|object| self.put(object))).collect();
+        self.listed.send_if_modified(|listed| listed.insert(place.clone()));
+        owners
     }
 
     /// Whom it was made for before, and now.

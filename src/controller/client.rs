@@ -28,7 +28,7 @@ use crate::{
     keys::KeySet,
     policy::{self, Refusal},
     replica::{
-        Watched,
+        Change, Watched,
         gate::{GateError, Passage},
     },
 };
@@ -262,7 +262,8 @@ impl Work<'_> {
         let version = apply::version(&seen.object).unwrap_or(u64::MAX);
         let begun = ambient::boot_time();
         loop {
-            let passage = self.controller.gate.pass(Watched::OAuthClients, version, &self.client.uid).await;
+            let change = Change { kind: Watched::OAuthClients, namespace: &self.client.object.namespace, version };
+            let passage = self.controller.gate.pass(change, &self.client.uid).await;
             let passage = passage.map_err(|error| self.no_leases(&error))?;
             if passage == Passage::Passed || ambient::boot_time().saturating_sub(begun) > GATE_PATIENCE {
                 return Ok(passage);
@@ -327,7 +328,7 @@ impl Work<'_> {
 
     /// Ready is never True after a failed write. Best effort: the next look says it again.
     async fn report_fault(&self, cached: &OAuthClient, fault: &Fault) {
-        if fault.is_contended() {
+        if fault.is_contended() || matches!(fault, Fault::Terminating { .. }) {
             return;
         }
         let seen = Seen { object: cached.clone(), secret: None };

@@ -14,6 +14,9 @@ pub(crate) enum Fault {
     /// Somebody else wrote first: read again.
     #[error("the {kind} of {object} was changed by somebody else meanwhile")]
     Contended { kind: &'static str, object: ObjectName },
+    /// Nothing can be created there any more.
+    #[error("the {kind} of {object} was not created: the namespace is being deleted")]
+    Terminating { kind: &'static str, object: ObjectName },
 }
 
 impl Fault {
@@ -26,6 +29,7 @@ impl Fault {
         let object = object.clone();
         match &error {
             kube::Error::Api(status) if matches!(status.code, 404 | 409) || is_other_uid(status) => Self::Contended { kind, object },
+            kube::Error::Api(status) if is_terminating(status) => Self::Terminating { kind, object },
             // What the API server says of an invalid object may repeat a part of it.
             kube::Error::Api(status) if kind == "Secret" && matches!(status.code, 400 | 422) => {
                 Self::Write { kind, object, why: format!("refused as {} ({})", status.reason, status.code) }
@@ -42,6 +46,12 @@ impl Fault {
 
 fn is_other_uid(status: &kube::core::Status) -> bool {
     status.code == 422 && status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.field == "metadata.uid")
+}
+
+/// The namespace's lifecycle admission says so (`NamespaceTerminatingCause` of k8s.io/api/core/v1): where the labels and phases of
+/// namespaces cannot be read, nothing else does.
+fn is_terminating(status: &kube::core::Status) -> bool {
+    status.code == 403 && status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// The message of the API server, or the transport's.

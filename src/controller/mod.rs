@@ -168,8 +168,9 @@ impl Controller {
         self.reports.begin(ambient::now());
         let (sender, changes) = mpsc::unbounded_channel();
         let touched = self.registry.tell();
-        let secrets = self.secrets.follow(self.watches.clone(), sender.clone(), stop.clone());
-        let config_maps = self.config_maps.follow(self.watches.clone(), sender.clone(), stop.clone());
+        let reach = &self.installation.reach;
+        let secrets = self.secrets.follow(&self.watches, reach, sender.clone(), stop.clone());
+        let config_maps = self.config_maps.follow(&self.watches, reach, sender.clone(), stop.clone());
         let reports = self.reports.follow(self.watches.clone(), &self.installation, &self.registry, sender.clone(), stop.clone());
         let touched = forward(touched, sender, stop.clone());
         tokio::join!(secrets, config_maps, reports, touched, self.watch_gate(stop.clone()), self.work(changes, stop));
@@ -202,8 +203,9 @@ impl Controller {
 
     /// Looks at everything once, and then at what changes. Not before the caches were filled: what they do not show is read live.
     async fn work(&self, mut changes: mpsc::UnboundedReceiver<Subject>, stop: CancellationToken) {
+        let reach = &self.installation.reach;
         tokio::select! {
-            ((), ()) = async { tokio::join!(self.secrets.listed(), self.config_maps.listed()) } => {}
+            ((), ()) = async { tokio::join!(self.secrets.listed(reach), self.config_maps.listed(reach)) } => {}
             () = stop.cancelled() => return,
         }
         let mut queue = Queue::new();
@@ -249,6 +251,8 @@ impl Controller {
         let outcome = match looked {
             Ok(outcome) => outcome,
             Err(fault) if fault.is_contended() => Outcome::Again(CONTENDED),
+            // Its objects are about to be deleted: that event comes, if none before.
+            Err(Fault::Terminating { .. }) => Outcome::Settled,
             Err(fault) => {
                 tracing::warn!(?subject, error = %fault, "will be tried again");
                 Outcome::Failed

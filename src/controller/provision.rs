@@ -17,7 +17,7 @@ use crate::{
             signing::{Advanced, Wanted},
         },
     },
-    replica::{Watched, gate::Passage},
+    replica::{Change, Watched, gate::Passage},
 };
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -109,9 +109,10 @@ impl Controller {
     /// that wait to go. `Some`: not yet, and when to look again.
     async fn gate_of_keys(&self, secret: &ObjectName, keys: &Advanced) -> Result<Option<Duration>, Fault> {
         let version = keys.version.parse().unwrap_or(u64::MAX);
+        let change = Change { kind: Watched::Keys, namespace: &secret.namespace, version };
         let mut late = BTreeSet::new();
         // At the same time: they share one look at the replicas.
-        for passage in join_all(keys.awaited.iter().map(|entry| self.gate.pass(Watched::Keys, version, entry))).await {
+        for passage in join_all(keys.awaited.iter().map(|entry| self.gate.pass(change, entry))).await {
             let passage =
                 passage.map_err(|error| Fault::Read { kind: "replica Leases", object: secret.clone(), why: error.to_string() })?;
             if let Passage::Blocked { replicas } = passage {

@@ -105,7 +105,8 @@ impl Reports {
             Event::Deleted { name, .. } | Event::Unreadable { object: Unreadable { name, .. }, .. } => {
                 forget(&mut uses, release, &name.name)
             }
-            Event::Progress { .. } | Event::Agreed { .. } => return false,
+            // The release's own namespace does not lapse.
+            Event::Lapsed { .. } | Event::Progress { .. } | Event::Agreed { .. } => return false,
         }
         true
     }

@@ -38,7 +38,7 @@ impl Controller {
             (Ok(resource), Some(keys)) => match self.publish_verification(&object, resource, &keys).await {
                 Ok(finding) => finding,
                 Err(fault) => {
-                    if !fault.is_contended() {
+                    if !fault.is_contended() && !matches!(fault, Fault::Terminating { .. }) {
                         self.write_resource_status(&object, &Finding::no(Reason::Pending, fault.to_string()), None).await?;
                     }
                     return Err(fault);

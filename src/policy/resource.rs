@@ -30,6 +30,8 @@ pub struct Place<'a> {
     pub cluster_domain: &'a str,
     /// What tokens are signed with where the API does not say.
     pub algorithm: Algorithm,
+    /// Whether it knows the labels of namespaces: one that works in some namespaces alone does not.
+    pub reads_labels: bool,
 }
 
 /// The API that an object stands for.
@@ -44,7 +46,7 @@ pub fn resource(policy: &Policy, place: Place<'_>, object: &ProtectedResource) -
     let declared: Vec<String> = spec.scopes.iter().map(|scope| scope.name.clone()).collect();
     let scopes = client::scopes("spec.scopes", &declared, &mut problems);
     let grants = spec.grants.iter().flatten().enumerate();
-    let grants: Vec<Grant> = grants.filter_map(|(at, entry)| grant(policy, &scopes, (at, entry), &mut problems)).collect();
+    let grants: Vec<Grant> = grants.filter_map(|(at, entry)| grant((policy, place), &scopes, (at, entry), &mut problems)).collect();
     let tokens = spec.access_token.clone().unwrap_or_default();
     let algorithm = problems.note(algorithm(place.algorithm, &tokens));
     let token_type = problems.note(token_type(&tokens));
@@ -87,9 +89,14 @@ fn is_the_issuers(audience: &str, issuer: &str) -> bool {
     below.is_some_and(|rest| rest.trim_matches('/').is_empty() || rest.starts_with("/oauth2/"))
 }
 
-fn grant(policy: &Policy, declared: &[Scope], (at, entry): (usize, &GrantEntry), problems: &mut Problems) -> Option<Grant> {
+fn grant(
+    (policy, place): (&Policy, Place<'_>),
+    declared: &[Scope],
+    (at, entry): (usize, &GrantEntry),
+    problems: &mut Problems,
+) -> Option<Grant> {
     let path = format!("spec.grants[{at}]");
-    let namespaces = problems.note(namespaces(policy, &path, entry));
+    let namespaces = problems.note(namespaces(policy, place, &path, entry));
     if entry.clients.is_some() && entry.namespaces.as_ref().is_none_or(|names| names.len() != 1) {
         problems.invalid(format!("{path}.clients: goes with exactly one namespace: write one grant for each, or leave clients out"));
     }
@@ -114,9 +121,13 @@ fn grant(policy: &Policy, declared: &[Scope], (at, entry): (usize, &GrantEntry),
     })
 }
 
-fn namespaces(policy: &Policy, path: &str, entry: &GrantEntry) -> Result<Namespaces, Problem> {
+fn namespaces(policy: &Policy, place: Place<'_>, path: &str, entry: &GrantEntry) -> Result<Namespaces, Problem> {
     match (&entry.namespaces, &entry.namespace_selector) {
         (Some(names), None) if !names.is_empty() => Ok(Namespaces::Named(names.iter().cloned().collect())),
+        (None, Some(selector)) if !selector.match_labels.is_empty() && !place.reads_labels => Err(Problem::Forbidden(format!(
+            "{path}.namespaceSelector: this installation works in some namespaces alone (watchNamespaces) and may not read their labels: \
+             name the namespaces instead"
+        ))),
         (None, Some(selector)) if !selector.match_labels.is_empty() => {
             let allowed = policy.namespace_label_keys();
             let refused: Vec<&str> = selector.match_labels.keys().filter(|key| !allowed.contains(*key)).map(String::as_str).collect();

@@ -6,15 +6,20 @@
 //! list of one object gives the head: when the watch has reached it, the snapshot is known to have agreed with the API server
 //! at the moment when that check began; an object that the watch does not show within 15 s, or no answer within 20 s, means
 //! that the watch is opened again.
+//!
+//! Where the right to a namespace ends with the namespace, a server that goes on answering 403 means that nothing is there any
+//! more. A short while of it means nothing: a server that has just started may not know all Roles yet.
 
 mod backoff;
+mod source;
 mod track;
 mod wire;
 
 use crate::{ambient, domain::names::ObjectName, replica::contact::Moment};
 use backoff::Backoff;
-use kube::{Api, Resource};
+use kube::Resource;
 use serde::de::DeserializeOwned;
+pub use source::{Pace, Source};
 use std::{
     pin::pin,
     sync::{
@@ -28,81 +33,9 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use track::{Backwards, Track, Verdict};
+use track::{Backwards, Lapse, Track, Verdict};
 pub use wire::Unreadable;
 use wire::{Fault, Head, Line, Wire};
-
-/// The times and sizes of a feed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
-    /// Objects per page of a list: 500.
-    pub page: u32,
-    /// Time for a page of a list, or for a watch to open: 20 s.
-    pub answer: Duration,
-    /// The server ends a watch after this: 25 s. Whole seconds.
-    pub watch: Duration,
-    /// A watch that the server has not ended so long after it should have is given up: 5 s.
-    pub grace: Duration,
-    /// From one head check to the next: 10 s.
-    pub head: Duration,
-    /// An object of a head check that the watch has not shown after this means that the watch is opened again: 15 s.
-    pub unseen: Duration,
-    /// Lists that stay older than what was seen before are believed after this: 10 s.
-    pub rewind: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            page: 500,
-            answer: Duration::from_secs(20),
-            watch: Duration::from_secs(25),
-            grace: Duration::from_secs(5),
-            head: Duration::from_secs(10),
-            unseen: Duration::from_secs(15),
-            rewind: Duration::from_secs(10),
-        }
-    }
-}
-
-/// What to list and watch.
-#[derive(Clone)]
-pub struct Source<K> {
-    /// The kind and the namespace, or all of them. Its client should be one of [`crate::cluster::watches`].
-    pub api: Api<K>,
-    /// Label selector.
-    pub labels: Option<String>,
-    /// Field selector, as in `metadata.name=kw-keys`.
-    pub fields: Option<String>,
-    /// Times and sizes.
-    pub pace: Pace,
-}
-
-impl<K> Source<K> {
-    /// Everything of the API, at the usual pace.
-    #[must_use]
-    pub fn new(api: Api<K>) -> Self {
-        Self { api, labels: None, fields: None, pace: Pace::default() }
-    }
-
-    /// Only what has these labels.
-    #[must_use]
-    pub fn labelled(self, selector: impl Into<String>) -> Self {
-        Self { labels: Some(selector.into()), ..self }
-    }
-
-    /// Only what has these fields.
-    #[must_use]
-    pub fn with_fields(self, selector: impl Into<String>) -> Self {
-        Self { fields: Some(selector.into()), ..self }
-    }
-
-    /// At another pace.
-    #[must_use]
-    pub fn paced(self, pace: Pace) -> Self {
-        Self { pace, ..self }
-    }
-}
 
 /// What a feed says, in order. When an event has been handled, everything up to its `version` is known.
 #[derive(Debug)]
@@ -140,6 +73,11 @@ pub enum Event<K> {
         /// The version of its deletion.
         version: u64,
     },
+    /// The right to it is gone, and with it all there was: replaces, as a whole, what was known before. Said again by each try.
+    Lapsed {
+        /// When the try began.
+        begun: Moment,
+    },
     /// A bookmark: nothing has changed up to here.
     Progress {
         /// The version.
@@ -165,7 +103,8 @@ where
     let known = Arc::new(AtomicU64::new(0));
     let checks = check_heads(Arc::clone(&wire), source.pace, Arc::clone(&known), answers);
     let backoff = Backoff::new(u64::from_be_bytes(ambient::random()));
-    let feed = Feed { wire, pace: source.pace, sink, wanted, heads, known, track: Track::default(), backoff };
+    let lapse = source.lapses.then(|| Lapse::new(source.pace.lapse));
+    let feed = Feed { wire, pace: source.pace, sink, wanted, heads, known, track: Track::default(), backoff, lapse };
     tokio::select! {
         () = feed.follow() => {}
         () = checks => {}
@@ -233,12 +172,15 @@ struct Feed<K> {
     known: Arc<AtomicU64>,
     track: Track,
     backoff: Backoff,
+    /// Of a namespace that may go.
+    lapse: Option<Lapse>,
 }
 
 impl<K: Resource<DynamicType = ()> + DeserializeOwned> Feed<K> {
     async fn follow(mut self) {
         let mut next = Next::List;
         loop {
+            let begun = ambient::moment();
             let done = match next {
                 Next::List => self.list().await,
                 Next::Watch(from) => self.watch(from).await,
@@ -249,10 +191,30 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Feed<K> {
                 Err(Stop::Failed(fault)) => {
                     self.log(&fault);
                     let pause = self.backoff.failed(&fault);
+                    let Ok(lapsed) = self.lapsed(&fault, begun).await else { return };
                     sleep(pause).await;
-                    self.after(&fault, next)
+                    if lapsed { Next::List } else { self.after(&fault, next) }
                 }
             };
+        }
+    }
+
+    /// Whether nothing is there any more, by a refusal that has lasted.
+    async fn lapsed(&mut self, fault: &Fault, begun: Moment) -> Result<bool, Unwanted> {
+        let refused = matches!(fault, Fault::Refused { code: 403, .. });
+        let lapsed = self.lapse.as_mut().is_some_and(|lapse| lapse.tried(refused, ambient::boot_time()));
+        if lapsed {
+            self.track = Track::default();
+            self.emit(Event::Lapsed { begun }).await?;
+        }
+        Ok(lapsed)
+    }
+
+    /// Something was answered.
+    fn succeeded(&mut self) {
+        self.backoff.succeeded();
+        if let Some(lapse) = &mut self.lapse {
+            lapse.tried(false, ambient::boot_time());
         }
     }
 
@@ -270,7 +232,7 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Feed<K> {
         if let Verdict::Refuse { reached } = self.track.listed(version, begun, ambient::boot_time(), &self.pace) {
             return Err(Fault::Older { kind: self.wire.kind(), version, reached }.into());
         }
-        self.backoff.succeeded();
+        self.succeeded();
         for object in &listing.unreadable {
             self.log_unreadable(object);
         }
@@ -316,7 +278,7 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Feed<K> {
     }
 
     async fn handle(&mut self, line: Line<K>) -> Result<(), Unwanted> {
-        self.backoff.succeeded();
+        self.succeeded();
         let (Line::Applied(_, version) | Line::Unreadable(_, version) | Line::Deleted(_, version) | Line::Bookmark(version)) = &line;
         let agreed = self.track.advance(*version);
         let version = self.track.reached().unwrap_or(*version);

@@ -17,7 +17,7 @@ use crate::{
         names::{Audience, ClientId, ObjectName},
         resource::Resource,
     },
-    installation::Installation,
+    installation::{Installation, Reach},
     keys::KeySet,
     policy::{self, Place, Policy, Refusal},
 };
@@ -90,6 +90,12 @@ impl Index {
             unread: BTreeMap::new(),
             snapshot: Snapshot::default(),
         }
+    }
+
+    /// Where its objects come from.
+    #[must_use]
+    pub fn reach(&self) -> &Reach {
+        &self.installation.reach
     }
 
     /// What requests are answered from: a copy that shares every object.
@@ -165,8 +171,8 @@ impl Index {
         if !self.serves(object.spec.issuer.as_deref()) || object.metadata.deletion_timestamp.is_some() {
             return touched;
         }
-        let Installation { issuer, cluster_domain, algorithm, .. } = &self.installation;
-        let place = Place { issuer, cluster_domain, algorithm: *algorithm };
+        let Installation { issuer, cluster_domain, algorithm, reach, .. } = &self.installation;
+        let place = Place { issuer, cluster_domain, algorithm: *algorithm, reads_labels: *reach == Reach::Cluster };
         let parsed = policy::resource(&self.policy, place, &object).map(Arc::new);
         let audience = parsed.as_ref().ok().map(|resource| resource.audience.clone());
         self.resources.insert(name.clone(), KnownResource { object: Arc::new(object), parsed });
@@ -217,9 +223,9 @@ impl Index {
         self.touched_by_namespace(name)
     }
 
-    /// A head check that began at `begun` has agreed with the clients that are known.
-    pub fn agree_on_clients(&mut self, begun: Timestamp) {
-        self.snapshot.clients_agreed = Some(begun);
+    /// Head checks that began at `begun` or later have agreed with the clients that are known; `None`: not with all.
+    pub fn agree_on_clients(&mut self, begun: Option<Timestamp>) {
+        self.snapshot.clients_agreed = begun;
     }
 
     /// The keys were made or changed: everything may be looked at again.

@@ -13,6 +13,7 @@
 
 pub mod feed;
 pub mod index;
+mod seen;
 pub mod snapshot;
 pub mod table;
 #[cfg(test)]
@@ -25,17 +26,18 @@ use crate::{
         KeySet,
         secret::{KeyFile, Recovery},
     },
-    replica::{Watched, announcement::EVERYTHING, contact::Moment},
+    replica::{Watch, Watched, announcement::EVERYTHING, contact::Moment},
 };
 use arc_swap::ArcSwap;
 use feed::{Event, Source, Unreadable};
 use index::{Index, Touched};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Resource, ResourceExt};
+pub use seen::Seen;
 use serde::de::DeserializeOwned;
 use snapshot::Snapshot;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -46,29 +48,6 @@ use tokio_util::sync::CancellationToken;
 const SWAP_EVERY: Duration = Duration::from_millis(50);
 /// Events of one kind that wait to be handled.
 const WAITING: usize = 256;
-
-/// What the snapshot in use has reached.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// The resourceVersion of each kind.
-    pub versions: BTreeMap<Watched, u64>,
-    /// When the last list of each kind began.
-    pub listed: BTreeMap<Watched, Moment>,
-    /// When each kind last agreed with the API server.
-    pub agreed: BTreeMap<Watched, Moment>,
-    /// What of a kind was not taken in although its version was reached: the UIDs of clients, the entries of the key Secret, or
-    /// [`EVERYTHING`].
-    pub unread: BTreeMap<Watched, BTreeSet<String>>,
-}
-
-impl Seen {
-    /// When the earliest of the last lists of every kind began; `None`: not every kind was listed yet.
-    #[must_use]
-    pub fn all_listed(&self) -> Option<Moment> {
-        let lists: Option<Vec<Moment>> = Watched::ALL.into_iter().map(|kind| self.listed.get(&kind).copied()).collect();
-        lists?.into_iter().min_by_key(|begun| begun.boot)
-    }
-}
 
 struct Known {
     index: Index,
@@ -106,11 +85,12 @@ impl Registry {
     /// One that knows nothing.
     #[must_use]
     pub fn new(index: Index) -> Arc<Self> {
-        let known = Known { index, reached: Seen::default(), changed: false, unread_keys: BTreeSet::new() };
+        let nothing = Seen::of(Watch::all(index.reach()));
+        let known = Known { index, reached: nothing.clone(), changed: false, unread_keys: BTreeSet::new() };
         Arc::new(Self {
             known: Mutex::new(known),
             snapshot: Arc::default(),
-            seen: watch::Sender::new(Seen::default()),
+            seen: watch::Sender::new(nothing),
             work: Notify::new(),
             touched: Mutex::default(),
         })
@@ -146,13 +126,20 @@ impl Registry {
         self.announce(everything);
     }
 
-    /// Feeds the index from `source`, until `stop`.
-    pub async fn follow<K: Indexed>(self: Arc<Self>, source: Source<K>, wanted: watch::Receiver<Option<Moment>>, stop: CancellationToken) {
+    /// Feeds the index from `source`, which shows one namespace or (`None`) all there is, until `stop`.
+    pub async fn follow<K: Indexed>(
+        self: Arc<Self>,
+        namespace: Option<String>,
+        source: Source<K>,
+        wanted: watch::Receiver<Option<Moment>>,
+        stop: CancellationToken,
+    ) {
+        let watch = Watch { kind: K::KIND, namespace };
         let (sink, mut events) = mpsc::channel(WAITING);
         let feed = feed::run(source, sink, wanted, stop);
         let handle = async {
             while let Some(event) = events.recv().await {
-                self.handle(event);
+                self.handle(&watch, event);
             }
         };
         tokio::join!(feed, handle);
@@ -193,26 +180,24 @@ impl Registry {
         self.seen.send_if_modified(|seen| std::mem::replace(seen, reached.clone()) != reached);
     }
 
-    fn handle<K: Indexed>(&self, event: Event<K>) {
+    fn handle<K: Indexed>(&self, watch: &Watch, event: Event<K>) {
         let mut known = self.lock();
         let Known { index, reached, changed, .. } = &mut *known;
-        reached.note(K::KIND, &event);
+        reached.note(watch, &event);
         *changed |= !matches!(event, Event::Progress { .. } | Event::Agreed { .. });
-        if let Event::Agreed { begun } = &event
-            && K::KIND == Watched::OAuthClients
-        {
-            index.agree_on_clients(begun.wall);
+        if matches!(event, Event::Agreed { .. } | Event::Lapsed { .. }) && K::KIND == Watched::OAuthClients {
+            index.agree_on_clients(reached.all_agreed(K::KIND));
             *changed = true;
         }
         let touched = match event {
             Event::Listed { objects, unreadable, .. } => {
                 let kept = objects.iter().map(name_of).chain(unreadable.iter().map(|object| object.name.clone())).collect();
-                let gone: Vec<ObjectName> = K::known(index).into_iter().filter(|name| !BTreeSet::contains(&kept, name)).collect();
-                let mut touched: BTreeSet<Touched> = gone.iter().flat_map(|name| K::remove(name, index)).collect();
+                let mut touched = remove_all_but::<K>(&kept, watch, index);
                 touched.extend(unreadable.iter().flat_map(|object| K::unreadable(object, index)));
                 touched.extend(objects.into_iter().flat_map(|object| object.put(index)));
                 touched
             }
+            Event::Lapsed { .. } => remove_all_but::<K>(&BTreeSet::new(), watch, index),
             Event::Applied { object, .. } => object.put(index),
             Event::Deleted { name, .. } => K::remove(&name, index),
             Event::Unreadable { object, .. } => K::unreadable(&object, index),
@@ -226,13 +211,13 @@ impl Registry {
     /// says what is wrong.
     fn handle_keys(&self, event: Event<Secret>) {
         let mut known = self.lock();
-        known.reached.note(Watched::Keys, &event);
+        known.reached.note(&Watch::whole(Watched::Keys), &event);
         let is_progress = matches!(event, Event::Progress { .. } | Event::Agreed { .. });
         let secret = match event {
             Event::Listed { objects, unreadable, .. } if unreadable.is_empty() => objects.into_iter().next().map(Ok),
             Event::Applied { object, .. } => Some(Ok(object)),
             Event::Listed { .. } | Event::Unreadable { .. } => Some(Err(())),
-            Event::Deleted { .. } | Event::Progress { .. } | Event::Agreed { .. } => None,
+            Event::Deleted { .. } | Event::Lapsed { .. } | Event::Progress { .. } | Event::Agreed { .. } => None,
         };
         let touched = match secret.map(|secret| secret.and_then(|secret| read_keys(&secret))) {
             Some(Ok((keys, unread))) => {
@@ -267,24 +252,11 @@ impl Registry {
     }
 }
 
-impl Seen {
-    fn note<K>(&mut self, kind: Watched, event: &Event<K>) {
-        match event {
-            Event::Listed { version, begun, .. } => {
-                self.versions.insert(kind, *version);
-                self.listed.insert(kind, *begun);
-            }
-            Event::Applied { version, .. }
-            | Event::Deleted { version, .. }
-            | Event::Unreadable { version, .. }
-            | Event::Progress { version } => {
-                self.versions.insert(kind, *version);
-            }
-            Event::Agreed { begun } => {
-                self.agreed.insert(kind, *begun);
-            }
-        }
-    }
+/// What a watch does not show any more is gone; what another one shows stays.
+fn remove_all_but<K: Indexed>(kept: &BTreeSet<ObjectName>, watch: &Watch, index: &mut Index) -> BTreeSet<Touched> {
+    let shown = |name: &ObjectName| watch.shows(&name.namespace);
+    let gone: Vec<ObjectName> = K::known(index).into_iter().filter(|name| shown(name) && !kept.contains(name)).collect();
+    gone.iter().flat_map(|name| K::remove(name, index)).collect()
 }
 
 /// The keys, and the entries that could not be read.

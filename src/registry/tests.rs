@@ -8,19 +8,24 @@ use crate::{
         names::ClientId,
         resource::Algorithm,
     },
-    installation::Installation,
+    installation::{Installation, Reach},
     keys::{
         DigestKey, SigningKey,
         secret::{DIGEST_KEY, entry_name},
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 const DIGEST: [u8; 32] = [7; 32];
 
 fn registry() -> Arc<Registry> {
+    registry_of(Reach::Cluster)
+}
+
+fn registry_of(reach: Reach) -> Arc<Registry> {
     let installation = Installation {
         name: "default".into(),
         release: "keywright".into(),
@@ -28,6 +33,7 @@ fn registry() -> Arc<Registry> {
         issuer: "https://keywright.auth.svc".into(),
         cluster_domain: "cluster.local".into(),
         algorithm: Algorithm::Rs256,
+        reach,
     };
     Registry::new(Index::new(Arc::default(), installation))
 }
@@ -68,7 +74,11 @@ fn key_secret(entries: &[(&str, &[u8])]) -> Secret {
 fn told(registry: &Registry, kind: Watched) -> (u64, Vec<String>) {
     registry.swap_now();
     let seen = registry.seen().borrow().clone();
-    (seen.versions[&kind], seen.unread.get(&kind).into_iter().flatten().cloned().collect())
+    (seen.versions[&Watch::whole(kind)], seen.unread.get(&kind).into_iter().flatten().cloned().collect())
+}
+
+fn take_in<K: Indexed>(registry: &Registry, event: Event<K>) {
+    registry.handle(&Watch::whole(K::KIND), event);
 }
 
 fn is_served(registry: &Registry) -> bool {
@@ -84,16 +94,16 @@ fn none() -> Vec<String> {
 fn of_what_cannot_be_read_the_former_state_stays_in_force_and_is_not_vouched_for() {
     for in_a_list in [true, false] {
         let registry = registry();
-        registry.handle(listed(vec![client("one", &json!([]))], vec![], 10));
+        take_in(&registry, listed(vec![client("one", &json!([]))], vec![], 10));
         assert_eq!(told(&registry, Watched::OAuthClients), (10, none()));
-        registry.handle(match in_a_list {
+        take_in(&registry, match in_a_list {
             true => listed(vec![], vec![unreadable("one")], 20),
             false => Event::Unreadable { object: unreadable("one"), version: 20 },
         });
         assert!(is_served(&registry));
         // It holds up itself alone: the version goes on.
         assert_eq!(told(&registry, Watched::OAuthClients), (20, vec!["one".to_owned()]));
-        registry.handle(Event::Applied { object: client("one", &json!([])), version: 30 });
+        take_in(&registry, Event::Applied { object: client("one", &json!([])), version: 30 });
         assert_eq!(told(&registry, Watched::OAuthClients), (30, none()));
     }
 }
@@ -103,15 +113,15 @@ fn of_what_cannot_be_read_the_former_state_stays_in_force_and_is_not_vouched_for
 fn an_object_that_cannot_be_read_does_not_inherit_from_another_of_its_name() {
     for in_a_list in [true, false] {
         let registry = registry();
-        registry.handle(listed(vec![client("one", &json!([]))], vec![], 10));
+        take_in(&registry, listed(vec![client("one", &json!([]))], vec![], 10));
         assert!(is_served(&registry));
-        registry.handle(match in_a_list {
+        take_in(&registry, match in_a_list {
             true => listed(vec![], vec![unreadable("two")], 20),
             false => Event::Unreadable { object: unreadable("two"), version: 20 },
         });
         assert!(!is_served(&registry));
         assert_eq!(told(&registry, Watched::OAuthClients), (20, vec!["two".to_owned()]));
-        registry.handle(Event::<OAuthClient>::Deleted { name: name(), version: 30 });
+        take_in(&registry, Event::<OAuthClient>::Deleted { name: name(), version: 30 });
         assert_eq!(told(&registry, Watched::OAuthClients), (30, none()));
     }
 }
@@ -120,23 +130,23 @@ fn an_object_that_cannot_be_read_does_not_inherit_from_another_of_its_name() {
 fn namespaces_and_resources_that_cannot_be_read_do_not_inherit_either() {
     let registry = registry();
     let namespace = json!({"metadata": {"name": "x", "uid": "one", "labels": {"kubernetes.io/metadata.name": "x"}}});
-    registry.handle(Event::Applied { object: serde_json::from_value::<Namespace>(namespace).unwrap(), version: 1 });
+    take_in(&registry, Event::Applied { object: serde_json::from_value::<Namespace>(namespace).unwrap(), version: 1 });
     let known = |registry: &Registry| registry.with_index(|index| index.namespace_names().count());
     let unread = |uid: &str| Unreadable { name: ObjectName::new("", "x"), ..unreadable(uid) };
-    registry.handle(Event::<Namespace>::Unreadable { object: unread("one"), version: 2 });
+    take_in(&registry, Event::<Namespace>::Unreadable { object: unread("one"), version: 2 });
     assert_eq!(known(&registry), 1);
-    registry.handle(Event::<Namespace>::Unreadable { object: unread("two"), version: 3 });
+    take_in(&registry, Event::<Namespace>::Unreadable { object: unread("two"), version: 3 });
     assert_eq!(known(&registry), 0);
 
     let resource = json!({
         "apiVersion": "keywright.dev/v1alpha1", "kind": "ProtectedResource", "spec": {"scopes": [{"name": "s"}], "grants": []},
         "metadata": {"namespace": "x", "name": "a", "uid": "one", "generation": 1},
     });
-    registry.handle(Event::Applied { object: serde_json::from_value::<ProtectedResource>(resource).unwrap(), version: 1 });
+    take_in(&registry, Event::Applied { object: serde_json::from_value::<ProtectedResource>(resource).unwrap(), version: 1 });
     let known = |registry: &Registry| registry.with_index(|index| index.resource_names().count());
-    registry.handle(Event::<ProtectedResource>::Unreadable { object: unreadable("one"), version: 2 });
+    take_in(&registry, Event::<ProtectedResource>::Unreadable { object: unreadable("one"), version: 2 });
     assert_eq!(known(&registry), 1);
-    registry.handle(Event::<ProtectedResource>::Unreadable { object: unreadable("two"), version: 3 });
+    take_in(&registry, Event::<ProtectedResource>::Unreadable { object: unreadable("two"), version: 3 });
     assert_eq!(known(&registry), 0);
 }
 
@@ -145,9 +155,9 @@ fn namespaces_and_resources_that_cannot_be_read_do_not_inherit_either() {
 fn a_register_that_would_not_be_accepted_is_not_vouched_for() {
     let (registry, key) = (registry(), DigestKey::new(&DIGEST));
     let planted = json!([{"id": "of a later version", "digest": "x", "state": "Pending", "createdAt": "2026-01-01T00:00:00Z"}]);
-    registry.handle(listed(vec![client("one", &planted)], vec![], 10));
+    take_in(&registry, listed(vec![client("one", &planted)], vec![], 10));
     assert_eq!(told(&registry, Watched::OAuthClients), (10, vec!["one".to_owned()]));
-    registry.handle(Event::Applied { object: client("one", &json!([pending(key.name())])), version: 20 });
+    take_in(&registry, Event::Applied { object: client("one", &json!([pending(key.name())])), version: 20 });
     assert_eq!(told(&registry, Watched::OAuthClients), (20, vec!["one".to_owned()]), "the key is not known yet");
     registry.handle_keys(Event::Applied { object: key_secret(&[(DIGEST_KEY, &DIGEST)]), version: 5 });
     assert_eq!(told(&registry, Watched::OAuthClients), (20, none()));
@@ -174,4 +184,32 @@ fn a_key_secret_that_cannot_be_read_is_not_vouched_for() {
         registry.handle_keys(Event::Applied { object: key_secret(&[(DIGEST_KEY, &DIGEST)]), version: 15 });
         assert_eq!(told(&registry, Watched::Keys), (15, none()));
     }
+}
+
+/// A Previous secret ends when the API server has agreed with all clients: one namespace says nothing of another.
+#[test]
+fn clients_agree_when_the_watches_of_all_namespaces_do() {
+    let registry = registry_of(Reach::Namespaces(["x", "y"].map(str::to_owned).into()));
+    let agrees = |namespace: &str, second: i64| {
+        let begun = Moment { wall: Timestamp::from_second(second).unwrap(), ..ambient::moment() };
+        let watch = Watch { kind: Watched::OAuthClients, namespace: Some(namespace.to_owned()) };
+        registry.handle(&watch, Event::<OAuthClient>::Agreed { begun });
+        registry.swap_now();
+        registry.snapshot().load().clients_agreed.map(Timestamp::as_second)
+    };
+    assert_eq!(agrees("x", 20), None);
+    assert_eq!(agrees("y", 10), Some(10));
+    assert_eq!(agrees("y", 30), Some(20));
+}
+
+/// What one namespace's list does not show is gone; what is in another stays.
+#[test]
+fn a_list_of_one_namespace_removes_nothing_in_another() {
+    let registry = registry_of(Reach::Namespaces(["x", "y"].map(str::to_owned).into()));
+    let watch = |namespace: &str| Watch { kind: Watched::OAuthClients, namespace: Some(namespace.to_owned()) };
+    registry.handle(&watch("x"), listed(vec![client("one", &json!([]))], vec![], 10));
+    registry.handle(&watch("y"), listed(vec![], vec![], 20));
+    assert!(is_served(&registry));
+    registry.handle(&watch("x"), Event::<OAuthClient>::Lapsed { begun: ambient::moment() });
+    assert!(!is_served(&registry), "the right to its namespace has gone");
 }

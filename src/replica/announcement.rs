@@ -1,6 +1,6 @@
 //! What a replica's Lease says: the form of its name, labels and annotations. Pure.
 
-use super::Watched;
+use super::{Watch, Watched, Change};
 use k8s_openapi::api::coordination::v1::Lease;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,7 +44,7 @@ pub struct Announcement {
     /// Joining, unless the Lease says that it has reported.
     pub phase: Phase,
     /// The resourceVersion that each of its watches has reached; what is missing or unreadable has not been seen.
-    pub seen: BTreeMap<Watched, u64>,
+    pub seen: BTreeMap<Watch, u64>,
     /// What of a kind it has not taken in although its watch has reached the version: the UIDs of clients, the entries of the key
     /// Secret, or [`EVERYTHING`].
     pub unread: BTreeMap<Watched, BTreeSet<String>>,
@@ -71,12 +71,12 @@ impl Announcement {
             Some(text) if text == Phase::Serving.as_str() => Phase::Serving,
             _ => Phase::Joining,
         };
-        let version_of = |kind: Watched| Some((kind, annotation(&seen_annotation(kind))?.parse().ok()?));
+        let seen_of = |kind: Watched| read_seen(kind, &annotation(&seen_annotation(kind)).unwrap_or_default());
         let names_of = |kind: Watched| Some((kind, annotation(&unread_annotation(kind))?.split(',').map(str::to_owned).collect()));
         Some(Self {
             pod,
             phase,
-            seen: if phase == Phase::Serving { Watched::ALL.into_iter().filter_map(version_of).collect() } else { BTreeMap::new() },
+            seen: if phase == Phase::Serving { Watched::ALL.into_iter().flat_map(seen_of).collect() } else { BTreeMap::new() },
             unread: Watched::ALL.into_iter().filter_map(names_of).collect(),
             address: annotation(ADDRESS_ANNOTATION),
             uid: metadata.uid.clone().unwrap_or_default(),
@@ -84,17 +84,18 @@ impl Announcement {
         })
     }
 
-    /// Whether the replica's watch of that kind has reached the version.
+    /// Whether the replica's watch of that kind, in that namespace, has reached the version. One that has no such watch, because
+    /// it was told to work elsewhere, has not.
     #[must_use]
-    pub fn has_seen(&self, kind: Watched, version: u64) -> bool {
-        self.seen.get(&kind).is_some_and(|seen| *seen >= version)
+    pub fn has_seen(&self, kind: Watched, namespace: &str, version: u64) -> bool {
+        self.seen.iter().any(|(watch, seen)| watch.kind == kind && watch.shows(namespace) && *seen >= version)
     }
 
     /// Whether the replica goes by that version of one client (its UID) or of one entry of the key Secret.
     #[must_use]
-    pub fn has_taken_in(&self, kind: Watched, version: u64, name: &str) -> bool {
+    pub fn has_taken_in(&self, Change { kind, namespace, version }: Change<'_>, name: &str) -> bool {
         let left_out = |names: &BTreeSet<String>| names.contains(name) || names.contains(EVERYTHING);
-        self.has_seen(kind, version) && !self.unread.get(&kind).is_some_and(left_out)
+        self.has_seen(kind, namespace, version) && !self.unread.get(&kind).is_some_and(left_out)
     }
 }
 
@@ -104,10 +105,31 @@ pub fn lease_name(release: &str, pod: &str) -> String {
     format!("{release}-replica-{pod}")
 }
 
-/// The annotation with the resourceVersion that the watch of a kind has reached.
+/// The annotation with the resourceVersions that the watches of a kind have reached.
 #[must_use]
 pub fn seen_annotation(kind: Watched) -> String {
     format!("keywright.dev/seen-{}", kind.as_str())
+}
+
+/// Its value: `41` of all namespaces, `billing=41,shop=57` of those that are watched each by itself. `None`: none has reached any.
+#[must_use]
+pub fn seen_value(kind: Watched, seen: &BTreeMap<Watch, u64>) -> Option<String> {
+    let of_kind = seen.iter().filter(|(watch, _)| watch.kind == kind);
+    let words: Vec<String> = of_kind
+        .map(|(watch, version)| match &watch.namespace {
+            Some(namespace) => format!("{namespace}={version}"),
+            None => version.to_string(),
+        })
+        .collect();
+    (!words.is_empty()).then(|| words.join(","))
+}
+
+fn read_seen(kind: Watched, value: &str) -> BTreeMap<Watch, u64> {
+    let read = |word: &str| match word.split_once('=') {
+        Some((namespace, version)) => Some((Watch { kind, namespace: Some(namespace.to_owned()) }, version.parse().ok()?)),
+        None => Some((Watch::whole(kind), word.parse().ok()?)),
+    };
+    value.split(',').filter_map(read).collect()
 }
 
 /// The annotation with what of a kind was not taken in.
@@ -145,17 +167,37 @@ mod tests {
             json!({"keywright.dev/phase": "serving", "keywright.dev/seen-oauthclients": "41", "keywright.dev/seen-keys": "4x"});
         let replica = Announcement::read("kw", &lease("kw-replica-a", Some("kw"), annotations)).unwrap();
         assert_eq!(replica.pod, "a");
-        assert!(replica.has_seen(Watched::OAuthClients, 41));
-        assert!(!replica.has_seen(Watched::OAuthClients, 42));
-        assert!(!replica.has_seen(Watched::Keys, 1));
-        assert!(!replica.has_seen(Watched::Namespaces, 0));
+        assert!(replica.has_seen(Watched::OAuthClients, "billing", 41));
+        assert!(!replica.has_seen(Watched::OAuthClients, "billing", 42));
+        assert!(!replica.has_seen(Watched::Keys, "kw", 1));
+        assert!(!replica.has_seen(Watched::Namespaces, "", 0));
+    }
+
+    /// A write in one namespace is not seen because the watch of another one is further, and not unseen because it is behind.
+    #[test]
+    fn what_each_namespace_has_reached_is_read_as_it_was_written() {
+        let of = |namespace: &str| Watch { kind: Watched::OAuthClients, namespace: Some(namespace.to_owned()) };
+        let seen = BTreeMap::from([(of("billing"), 41), (of("shop"), 57), (Watch::whole(Watched::Keys), 60)]);
+        let value = |kind| seen_value(kind, &seen);
+        assert_eq!(value(Watched::OAuthClients).as_deref(), Some("billing=41,shop=57"));
+        assert_eq!((value(Watched::Keys).as_deref(), value(Watched::ProtectedResources)), (Some("60"), None));
+        let annotations = json!({
+            "keywright.dev/phase": "serving",
+            "keywright.dev/seen-oauthclients": value(Watched::OAuthClients),
+            "keywright.dev/seen-keys": value(Watched::Keys),
+        });
+        let replica = Announcement::read("kw", &lease("kw-replica-a", Some("kw"), annotations)).unwrap();
+        assert_eq!(replica.seen, seen);
+        for (namespace, version, has) in [("billing", 41, true), ("billing", 42, false), ("shop", 57, true), ("other", 1, false)] {
+            assert_eq!(replica.has_seen(Watched::OAuthClients, namespace, version), has, "{namespace} {version}");
+        }
     }
 
     #[test]
     fn a_joining_replica_has_seen_nothing_whatever_its_lease_still_says() {
         let annotations = json!({"keywright.dev/phase": "joining", "keywright.dev/seen-oauthclients": "41"});
         let replica = Announcement::read("kw", &lease("kw-replica-a", Some("kw"), annotations)).unwrap();
-        assert!(!replica.has_seen(Watched::OAuthClients, 1));
+        assert!(!replica.has_seen(Watched::OAuthClients, "billing", 1));
     }
 
     #[test]
@@ -168,14 +210,15 @@ mod tests {
             Announcement::read("kw", &lease("kw-replica-a", Some("kw"), json!(annotations))).unwrap()
         };
         let uids = |count: usize| (0..count).map(|number| format!("uid-{number}")).collect::<BTreeSet<_>>();
-        let taken_in = |replica: &Announcement, uid: &str| replica.has_taken_in(Watched::OAuthClients, 41, uid);
+        let change = |version| Change { kind: Watched::OAuthClients, namespace: "billing", version };
+        let taken_in = |replica: &Announcement, uid: &str| replica.has_taken_in(change(41), uid);
         let all = read(unread_names(&uids(0)));
-        assert!(taken_in(&all, "uid-0") && !all.has_taken_in(Watched::OAuthClients, 42, "uid-0"));
+        assert!(taken_in(&all, "uid-0") && !all.has_taken_in(change(42), "uid-0"));
         let most = read(unread_names(&uids(1_000)));
         assert!(!taken_in(&most, "uid-0") && !taken_in(&most, "uid-999") && taken_in(&most, "uid-1000"));
         let nothing = read(unread_names(&uids(1_001)));
         assert!(!taken_in(&nothing, "uid-0") && !taken_in(&nothing, "another"));
-        assert!(nothing.has_seen(Watched::OAuthClients, 41));
+        assert!(nothing.has_seen(Watched::OAuthClients, "billing", 41));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! By then the replica is in doubt (10 s after the start of its last renewal) and answers no 401. Expiry alone drops nothing.
 
 use super::{
-    Watched,
+    Change,
     announcement::{Announcement, lease_name},
     silence::{Memory, Silence},
 };
@@ -82,15 +82,15 @@ impl Gate {
         }
     }
 
-    /// Whether every replica that may be serving goes by the write that made `version` of that kind: of the client with the UID
-    /// `name`, or of the entry `name` of the key Secret. To be called after the write has returned; callers at the same time share
-    /// one LIST that begins after all of them have asked.
+    /// Whether every replica that may be serving goes by a change: of the client with the UID `name`, or of the entry `name` of the key
+    /// Secret. To be called after the write has returned; callers at the same time share one LIST that begins after all of them have
+    /// asked.
     ///
     /// # Errors
     /// [`GateError`] where a LIST or the deletion of a dead replica's Lease failed. Nothing was decided.
-    pub async fn pass(&self, kind: Watched, version: u64, name: &str) -> Result<Passage, GateError> {
+    pub async fn pass(&self, change: Change<'_>, name: &str) -> Result<Passage, GateError> {
         let replicas = self.counted().await?;
-        let late = replicas.iter().filter(|replica| !replica.has_taken_in(kind, version, name));
+        let late = replicas.iter().filter(|replica| !replica.has_taken_in(change, name));
         let mut late: Vec<String> = late.map(|replica| replica.pod.clone()).collect();
         late.sort();
         Ok(if late.is_empty() { Passage::Passed } else { Passage::Blocked { replicas: late } })

@@ -10,9 +10,10 @@
 //! registered that its list does not show. What is reported is in the snapshot that requests are answered from already.
 
 use super::{
-    Watched,
+    Watch, Watched,
     announcement::{
-        ADDRESS_ANNOTATION, PHASE_ANNOTATION, Phase, RELEASE_LABEL, lease_name, seen_annotation, unread_annotation, unread_names,
+        ADDRESS_ANNOTATION, PHASE_ANNOTATION, Phase, RELEASE_LABEL, lease_name, seen_annotation, seen_value, unread_annotation,
+        unread_names,
     },
     contact::{Contact, Moment, Standing},
     peers::{Curiosity, Peers},
@@ -246,8 +247,9 @@ impl Heartbeat {
             return self.readiness.standing(ambient::moment()) == Standing::Current;
         }
         let urgent = [Watched::OAuthClients, Watched::Keys];
-        let told = |seen: &Seen, kind| (seen.versions.get(&kind).copied(), seen.unread.get(&kind).cloned());
-        urgent.into_iter().any(|kind| told(seen, kind) != told(&life.told, kind))
+        let is_urgent = |(watch, _): &(&Watch, &u64)| urgent.contains(&watch.kind);
+        !seen.versions.iter().filter(is_urgent).eq(life.told.versions.iter().filter(is_urgent))
+            || urgent.iter().any(|kind| seen.unread.get(kind) != life.told.unread.get(kind))
     }
 
     /// One renewal, with a report once the join's lists are in use. `false`: the Lease is lost.
@@ -359,7 +361,8 @@ impl Heartbeat {
     fn report(&self, reporting: bool, seen: &Seen, begun: Moment) -> Value {
         let mut report = json!({"metadata": {"annotations": {}}, "spec": {"renewTime": MicroTime(begun.wall)}});
         if reporting {
-            let versions = seen.versions.iter().map(|(kind, version)| (seen_annotation(*kind), Value::from(version.to_string())));
+            // What is not reached any more is taken back.
+            let versions = Watched::ALL.into_iter().map(|kind| (seen_annotation(kind), Value::from(seen_value(kind, &seen.versions))));
             let names = |kind| seen.unread.get(&kind).and_then(unread_names);
             let unread = Watched::ALL.into_iter().map(|kind| (unread_annotation(kind), Value::from(names(kind))));
             let phase = (PHASE_ANNOTATION.to_owned(), Value::from(Phase::Serving.as_str()));

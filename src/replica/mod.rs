@@ -5,6 +5,9 @@
 //! them have seen its registration (`gate`). A replica that could not renew its Lease is in doubt (`contact`): it accepts
 //! what it knows, and answers 503 instead of 401.
 
+use crate::installation::Reach;
+use std::collections::BTreeSet;
+
 pub mod announcement;
 pub mod contact;
 pub mod gate;
@@ -15,7 +18,8 @@ pub mod silence;
 pub mod use_report;
 pub mod use_reporter;
 
-/// The kinds that a replica watches; resourceVersions are compared within one kind alone (KEP-5504).
+/// The kinds that a replica watches; resourceVersions are compared within one kind alone (KEP-5504), and there also between
+/// the watch of one namespace and that of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Watched {
     /// `OAuthClient`s: who may authenticate with what.
@@ -41,5 +45,48 @@ impl Watched {
             Self::Namespaces => "namespaces",
             Self::Keys => "keys",
         }
+    }
+}
+
+/// A change that replicas are to see.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// Of this kind.
+    pub kind: Watched,
+    /// Of an object in this namespace.
+    pub namespace: &'a str,
+    /// It made this resourceVersion.
+    pub version: u64,
+}
+
+/// One watch of a replica. Each has reached a version of its own: one that shows nothing for a while stays behind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Watch {
+    /// What it shows.
+    pub kind: Watched,
+    /// Of which namespace; `None`: of all of them, or of the one that the kind is in anyway.
+    pub namespace: Option<String>,
+}
+
+impl Watch {
+    /// The one watch of a kind.
+    #[must_use]
+    pub fn whole(kind: Watched) -> Self {
+        Self { kind, namespace: None }
+    }
+
+    /// All watches of a replica.
+    #[must_use]
+    pub fn all(reach: &Reach) -> BTreeSet<Self> {
+        let places = reach.places();
+        let of = |kind| places.iter().map(move |namespace| Self { kind, namespace: namespace.clone() });
+        let labels = matches!(reach, Reach::Cluster).then(|| Self::whole(Watched::Namespaces));
+        of(Watched::OAuthClients).chain(of(Watched::ProtectedResources)).chain(labels).chain([Self::whole(Watched::Keys)]).collect()
+    }
+
+    /// Whether it shows what is in that namespace.
+    #[must_use]
+    pub fn shows(&self, namespace: &str) -> bool {
+        self.namespace.as_ref().is_none_or(|only| only == namespace)
     }
 }

@@ -48,8 +48,9 @@ impl Readiness {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// The first join is complete. A later one leaves it so: the replica has something to serve.
-    pub(super) fn join(&self) {
+    /// The first join is complete, or, where no requests are answered, the first lists are. A later one leaves it so: the replica
+    /// has something to serve.
+    pub(crate) fn join(&self) {
         self.joined.store(true, Ordering::Release);
     }
 

@@ -11,6 +11,7 @@ use crate::{
     cli::Role,
     cluster,
     controller::{Controller, Parts},
+    installation::Reach,
     keys::certificate,
     lease::{Candidate, Leadership, Terms},
     metrics::{SnapshotAge, TokenMetrics},
@@ -141,13 +142,18 @@ impl Replica {
     pub(super) fn observe(&self, tasks: &mut Tasks, stop: &CancellationToken) {
         let wanted = || self.wanted.subscribe();
         let registry = || Arc::clone(&self.registry);
-        let all = |kube: &Client| kube.clone();
-        let (clients, resources) = (Source::new(Api::all(all(&self.watches))), Source::new(Api::all(all(&self.watches))));
-        let namespaces = Source::new(Api::all(all(&self.watches)));
+        let reach = &self.settings.installation.reach;
+        for place in reach.places() {
+            let clients = Source::at(self.watches.clone(), place.as_deref());
+            tasks.spawn(Task::Clients, registry().follow::<OAuthClient>(place.clone(), clients, wanted(), stop.clone()));
+            let resources = Source::at(self.watches.clone(), place.as_deref());
+            tasks.spawn(Task::Resources, registry().follow::<ProtectedResource>(place, resources, wanted(), stop.clone()));
+        }
+        if *reach == Reach::Cluster {
+            let namespaces = Source::new(Api::all(self.watches.clone()));
+            tasks.spawn(Task::Namespaces, registry().follow::<Namespace>(None, namespaces, wanted(), stop.clone()));
+        }
         let keys = self.own_secret(&self.settings.installation.release().keys().name);
-        tasks.spawn(Task::Clients, registry().follow::<OAuthClient>(clients, wanted(), stop.clone()));
-        tasks.spawn(Task::Resources, registry().follow::<ProtectedResource>(resources, wanted(), stop.clone()));
-        tasks.spawn(Task::Namespaces, registry().follow::<Namespace>(namespaces, wanted(), stop.clone()));
         tasks.spawn(Task::Keys, registry().follow_keys(keys, wanted(), stop.clone()));
         tasks.spawn(Task::Snapshot, registry().swap(stop.clone()));
         if let Certificate::Secret(name) = &self.settings.certificate {
@@ -199,6 +205,29 @@ impl Replica {
         let router = server::router(Arc::new(self.endpoint()));
         tasks.spawn(Task::Tokens, server::serve(listener, tls, router, Limits::default(), stop.clone()));
         Ok(())
+    }
+
+    /// Tells the leader what this replica has seen and who used what. A controller alone answers no requests: no rotation waits for it, and it is
+    /// ready when it has listed everything.
+    pub(super) fn announce(&self, (heartbeat, reporter): (Heartbeat, UseReporter), tasks: &mut Tasks, leave: &CancellationToken) {
+        let leave = leave.clone();
+        if self.serves() {
+            tasks.spawn(Task::Heartbeat, heartbeat.run(leave.clone()));
+            tasks.spawn(Task::Uses, reporter.run(leave));
+            return;
+        }
+        let (readiness, mut seen) = (Arc::clone(&self.readiness), self.registry.seen());
+        tasks.spawn(Task::Heartbeat, async move {
+            let listed = async {
+                let _ = seen.wait_for(|seen| seen.all_listed().is_some()).await;
+                readiness.join();
+                std::future::pending().await
+            };
+            tokio::select! {
+                () = listed => {}
+                () = leave.cancelled() => {}
+            }
+        });
     }
 
     /// The controller, while this replica holds the leader's Lease.
@@ -305,7 +334,7 @@ async fn follow_certificate(source: Source<Secret>, served: Arc<Served>, registr
             let secret = match event {
                 Event::Listed { objects, .. } => objects.into_iter().next(),
                 Event::Applied { object, .. } => Some(object),
-                Event::Deleted { .. } => None,
+                Event::Deleted { .. } | Event::Lapsed { .. } => None,
                 Event::Unreadable { .. } | Event::Progress { .. } | Event::Agreed { .. } => continue,
             };
             if let Some(secret) = secret {

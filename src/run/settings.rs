@@ -4,7 +4,7 @@ use crate::{
     cli::{Role, RunArgs, Tls},
     controller,
     domain::{duration, key_rotation::Rules},
-    installation::Installation,
+    installation::{Installation, Reach},
     keys::certificate::ServedName,
     oauth::metadata::{Issuer, IssuerError},
     policy::Policy,
@@ -96,6 +96,10 @@ impl Settings {
             issuer: issuer.as_str().to_owned(),
             cluster_domain: arguments.cluster_domain.clone(),
             algorithm: arguments.signing_algorithm,
+            reach: match arguments.watch_namespace.as_slice() {
+                [] => Reach::Cluster,
+                names => Reach::Namespaces(names.iter().cloned().collect()),
+            },
         };
         let self_signed = (arguments.tls == Tls::SelfSigned).then(|| names(&installation, &arguments.tls_san)).transpose()?;
         let policy = policy(arguments)?;

@@ -40,6 +40,7 @@ fn brisk() -> Pace {
         head: Duration::from_millis(500),
         unseen: Duration::from_secs(15),
         rewind: Duration::from_secs(1),
+        lapse: Duration::from_secs(2),
     }
 }
 
@@ -75,6 +76,12 @@ impl Told {
             Event::Unreadable { object, version } => {
                 self.unreadable.insert(object.name.name);
                 self.version = version;
+            }
+            Event::Lapsed { begun } => {
+                self.known.clear();
+                self.unreadable.clear();
+                self.lists.push(Vec::new());
+                (self.version, self.begun) = (0, Some(begun));
             }
             Event::Progress { version } => self.version = version,
             Event::Agreed { begun } => self.agreed = Some(begun),

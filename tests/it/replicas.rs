@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use k8s_openapi::api::coordination::v1::Lease;
 use keywright::{
     ambient,
-    replica::{Watched, announcement::Phase, contact::Standing, gate::Passage},
+    replica::{Watch, Watched, announcement::Phase, contact::Standing, gate::Passage},
 };
 use kube::api::DeleteParams;
 
@@ -28,7 +28,7 @@ async fn a_replica_reports_what_it_has_seen_and_the_gate_passes() {
     let version = place.write("new").await;
     place.passes(version).await;
     let [a, b] = [place.announcement("a").await.unwrap(), place.announcement("b").await.unwrap()];
-    assert!(a.has_seen(Watched::OAuthClients, version) && b.has_seen(Watched::OAuthClients, version));
+    assert!(a.has_seen(Watched::OAuthClients, &place.namespace, version) && b.has_seen(Watched::OAuthClients, &place.namespace, version));
     assert!(a.address.unwrap().parse::<SocketAddr>().is_ok());
     assert_eq!(place.passage(version + 1_000_000).await, Passage::Blocked { replicas: vec!["a".to_owned(), "b".to_owned()] });
 }
@@ -206,7 +206,7 @@ async fn f20_a_replica_that_is_cut_off_is_in_doubt_and_unready_and_blocks_no_rot
     b.comes_to(Standing::Current).await;
     b.becomes_ready().await;
     let seen = async || match place.announcement("b").await {
-        Some(b) if b.has_seen(Watched::OAuthClients, version) => Ok(()),
+        Some(b) if b.has_seen(Watched::OAuthClients, &place.namespace, version) => Ok(()),
         other => Err(format!("{other:?}")),
     };
     eventually(SOON, "b has joined again", seen).await.unwrap();
@@ -249,7 +249,7 @@ async fn f19_after_a_restore_of_etcd_a_replica_joins_again_and_reports_no_versio
     let version = place.write("new").await;
     assert!(version < lost);
     let look = async || match place.announcement("a").await {
-        Some(a) if a.seen.get(&Watched::OAuthClients).is_some_and(|seen| (version..lost).contains(seen)) => Ok(()),
+        Some(a) if a.seen.get(&Watch::whole(Watched::OAuthClients)).is_some_and(|seen| (version..lost).contains(seen)) => Ok(()),
         other => Err(format!("{other:?}")),
     };
     eventually(SOON, "what it reports is of the new history", look).await.unwrap();

@@ -11,7 +11,8 @@ use crate::{
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-const PLACE: Place<'_> = Place { issuer: "https://keywright.auth.svc", cluster_domain: "cluster.local", algorithm: Algorithm::Rs256 };
+const PLACE: Place<'_> =
+    Place { issuer: "https://keywright.auth.svc", cluster_domain: "cluster.local", algorithm: Algorithm::Rs256, reads_labels: true };
 
 fn a_resource(spec: &str) -> ProtectedResource {
     object("ProtectedResource", ("shop", "invoices"), spec)

@@ -105,6 +105,25 @@ impl Track {
     }
 }
 
+/// How long the server has refused, and nothing else.
+#[derive(Debug)]
+pub(super) struct Lapse {
+    patience: Duration,
+    since: Option<Duration>,
+}
+
+impl Lapse {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, since: None }
+    }
+
+    /// A try was refused at `now`, or ended otherwise. Whether the refusal is to be believed.
+    pub(super) fn tried(&mut self, refused: bool, now: Duration) -> bool {
+        self.since = refused.then(|| self.since.unwrap_or(now));
+        self.since.is_some_and(|since| now.saturating_sub(since) >= self.patience)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,5 +214,17 @@ mod tests {
         let track = listed(100);
         assert!(track.is_listed_after(at(0)));
         assert!(!track.is_listed_after(at(1)));
+    }
+
+    #[test]
+    fn a_refusal_is_believed_when_it_has_lasted_without_another_answer() {
+        let mut lapse = Lapse::new(second(60));
+        assert!(!lapse.tried(true, second(100)));
+        assert!(!lapse.tried(true, second(159)));
+        assert!(!lapse.tried(false, second(159)), "the server could not be reached, or answered");
+        assert!(!lapse.tried(true, second(160)));
+        assert!(!lapse.tried(true, second(219)));
+        assert!(lapse.tried(true, second(220)));
+        assert!(lapse.tried(true, second(225)), "until something else is answered");
     }
 }

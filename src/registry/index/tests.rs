@@ -1,7 +1,7 @@
 //! Whatever order events come in, the index says what a rebuild from the same objects says.
 
 use super::*;
-use crate::{api::Reason, domain::resource::Algorithm};
+use crate::{api::Reason, domain::resource::Algorithm, installation::Reach};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ fn index(policy: &str) -> Index {
         issuer: "https://keywright.auth.svc".into(),
         cluster_domain: "cluster.local".into(),
         algorithm: Algorithm::Rs256,
+        reach: Reach::Cluster,
     };
     Index::new(Arc::new(serde_saphyr::from_str(policy).unwrap()), installation)
 }

@@ -9,12 +9,13 @@ use k8s_openapi::api::{
 use keywright::{
     ambient,
     api::{OAuthClient, ProtectedResource},
+    installation::Reach,
     registry::{
         Seen,
         feed::{self, Event, Source},
     },
     replica::{
-        Watched,
+        Watch, Watched, Change,
         announcement::Announcement,
         contact::{Contact, Patience, Standing},
         gate::{Gate, Passage},
@@ -99,7 +100,8 @@ impl<'c> Place<'c> {
     }
 
     pub(super) async fn passage_of(&self, version: u64, uid: &str) -> Passage {
-        self.gate.pass(Watched::OAuthClients, version, uid).await.unwrap()
+        let change = Change { kind: Watched::OAuthClients, namespace: &self.namespace, version };
+        self.gate.pass(change, uid).await.unwrap()
     }
 
     pub(super) async fn passes(&self, version: u64) {
@@ -149,7 +151,7 @@ impl Replica {
     pub(super) async fn behind(proxy: Proxy, place: &Place<'_>, pod: &str) -> Self {
         let client = proxy.kubeconfig().client().await.unwrap();
         let (wanted, wishes) = watch::channel(None);
-        let seen = watch::Sender::new(Seen::default());
+        let seen = watch::Sender::new(Seen::of(Watch::all(&Reach::Cluster)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let contact = Arc::new(Contact::new(patience()));
         let identity = Identity {
@@ -221,13 +223,13 @@ where
 fn note<K>(seen: &mut Seen, kind: Watched, event: &Event<K>) {
     let version = match event {
         Event::Listed { version, begun, .. } => {
-            seen.listed.insert(kind, *begun);
+            seen.listed.insert(Watch::whole(kind), *begun);
             *version
         }
         Event::Applied { version, .. } | Event::Deleted { version, .. } | Event::Progress { version } => *version,
-        Event::Unreadable { .. } | Event::Agreed { .. } => return,
+        Event::Unreadable { .. } | Event::Agreed { .. } | Event::Lapsed { .. } => return,
     };
-    seen.versions.insert(kind, version);
+    seen.versions.insert(Watch::whole(kind), version);
 }
 
 /// The health listener.
