@@ -96,10 +96,13 @@ fn of_what_cannot_be_read_the_former_state_stays_in_force_and_is_not_vouched_for
         let registry = registry();
         take_in(&registry, listed(vec![client("one", &json!([]))], vec![], 10));
         assert_eq!(told(&registry, Watched::OAuthClients), (10, none()));
-        take_in(&registry, match in_a_list {
-            true => listed(vec![], vec![unreadable("one")], 20),
-            false => Event::Unreadable { object: unreadable("one"), version: 20 },
-        });
+        take_in(
+            &registry,
+            match in_a_list {
+                true => listed(vec![], vec![unreadable("one")], 20),
+                false => Event::Unreadable { object: unreadable("one"), version: 20 },
+            },
+        );
         assert!(is_served(&registry));
         // It holds up itself alone: the version goes on.
         assert_eq!(told(&registry, Watched::OAuthClients), (20, vec!["one".to_owned()]));
@@ -115,10 +118,13 @@ fn an_object_that_cannot_be_read_does_not_inherit_from_another_of_its_name() {
         let registry = registry();
         take_in(&registry, listed(vec![client("one", &json!([]))], vec![], 10));
         assert!(is_served(&registry));
-        take_in(&registry, match in_a_list {
-            true => listed(vec![], vec![unreadable("two")], 20),
-            false => Event::Unreadable { object: unreadable("two"), version: 20 },
-        });
+        take_in(
+            &registry,
+            match in_a_list {
+                true => listed(vec![], vec![unreadable("two")], 20),
+                false => Event::Unreadable { object: unreadable("two"), version: 20 },
+            },
+        );
         assert!(!is_served(&registry));
         assert_eq!(told(&registry, Watched::OAuthClients), (20, vec!["two".to_owned()]));
         take_in(&registry, Event::<OAuthClient>::Deleted { name: name(), version: 30 });

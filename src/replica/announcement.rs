@@ -1,6 +1,6 @@
 //! What a replica's Lease says: the form of its name, labels and annotations. Pure.
 
-use super::{Watch, Watched, Change};
+use super::{Change, Watch, Watched};
 use k8s_openapi::api::coordination::v1::Lease;
 use std::collections::{BTreeMap, BTreeSet};
 

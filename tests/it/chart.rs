@@ -1,5 +1,8 @@
 //! The chart: what it renders, what it refuses, and that it installs.
 
+mod exposed;
+pub(crate) mod rights;
+
 use clap::Parser;
 use keywright::{
     cli::Cli,
@@ -8,7 +11,7 @@ use keywright::{
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use crate::cluster::{ControlPlane, Kubeconfig, Options};
+use crate::cluster::{ControlPlane, Options};
 use crate::golden::assert_golden;
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/keywright");
@@ -59,6 +62,10 @@ async fn what_it_renders_is_known() {
 async fn what_the_operator_and_tenants_may_do_is_known() {
     let roles = ["--show-only=templates/rbac.yaml", "--show-only=templates/aggregated-roles.yaml"];
     assert_golden("chart/rbac.yaml", &rendered(&roles).await.unwrap());
+    let rbac = "--show-only=templates/rbac.yaml";
+    assert_golden("chart/rbac-split.yaml", &rendered(&[rbac, "--set=topology=Split"]).await.unwrap());
+    assert_golden("chart/rbac-namespaced.yaml", &rendered(&[rbac, "--set=watchNamespaces={billing,shop}"]).await.unwrap());
+    // Both at once: changed.yaml.
 }
 
 /// The golden files show that every value has an effect only if every value is changed there.
@@ -67,7 +74,8 @@ fn every_value_is_changed_in_one_of_the_golden_files() {
     let defaults: Value = serde_saphyr::from_str(&fs::read_to_string(format!("{CHART}/values.yaml")).unwrap()).unwrap();
     let changed: Value = serde_saphyr::from_str(&fs::read_to_string(CHANGED).unwrap()).unwrap();
     // Changed in tests of their own, or without effect beside another one that is changed.
-    let elsewhere = ["crds.keep", "image.tag", "serviceAccount.annotations", "podDisruptionBudget.create", "resources.limits"];
+    let elsewhere =
+        ["crds.keep", "image.tag", "ingress.secretName", "serviceAccount.annotations", "podDisruptionBudget.create", "resources.limits"];
     let mut unchanged = Vec::new();
     for (name, value) in defaults.as_object().unwrap() {
         let members = value.as_object().filter(|members| !members.is_empty());
@@ -105,7 +113,13 @@ async fn unknown_and_malformed_values_are_refused() {
         ("image.digest=latest", "at '/image/digest'"),
         ("service.port=0", "at '/service/port'"),
         ("podAnnotations.a=1", "at '/podAnnotations/a'"),
-        ("watchNamespaces[0]=shop", "'watchNamespaces' not allowed"),
+        ("watchNamespaces={Shop}", "at '/watchNamespaces/0'"),
+        ("watchNamespaces={shop,shop}", "at '/watchNamespaces'"),
+        ("topology=split", "at '/topology'"),
+        ("controller.replica=3", "'replica' not allowed"),
+        ("extraArgs={run}", "at '/extraArgs/0'"),
+        ("networkPolicy.tokensFrom[0].cidr=10.0.0.0/8", "'cidr' not allowed"),
+        ("metrics.monitor=Both", "at '/metrics/monitor'"),
     ];
     for (set, expected) in cases {
         let error = rendered(&["--set", set]).await.expect_err(set);
@@ -120,6 +134,8 @@ async fn values_that_do_not_fit_together_are_refused() {
         (["service.port=8443", "replicas=2"], "issuer.url: the Service's port is not 443"),
         (["tls.mode=Secret", "replicas=2"], "tls.secretName: tls.mode Secret needs the name of a Secret"),
         (["serviceAccount.create=false", "replicas=2"], "serviceAccount.name: name the ServiceAccount"),
+        (["serviceAccount.create=false,serviceAccount.name=one", "topology=Split"], "controller.serviceAccountName: topology Split"),
+        (["serviceAccount.name=one,controller.serviceAccountName=one", "topology=Split"], "controller.serviceAccountName: one account"),
     ];
     for (sets, expected) in cases {
         let error = rendered(&["--set", &sets.join(",")]).await.expect_err(expected);
@@ -212,10 +228,18 @@ async fn crds_are_rendered_as_they_are_and_kept_unless_asked() {
 /// S18.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_role_has_a_wildcard_an_aggregated_one_no_status_and_nobody_may_delete_secrets() {
-    let manifest = rendered(&[]).await.unwrap();
-    let roles = [of_kind(&manifest, "ClusterRole"), of_kind(&manifest, "Role")].concat();
-    assert_eq!(roles.len(), 4);
-    for role in &roles {
+    for (values, count) in [("topology=Combined", 4), ("topology=Split", 6), ("watchNamespaces={billing,shop},topology=Split", 6)] {
+        let manifest = rendered(&["--set", values]).await.unwrap();
+        let roles = [of_kind(&manifest, "ClusterRole"), of_kind(&manifest, "Role")].concat();
+        assert_eq!(roles.len(), count, "{values}");
+        roles.iter().for_each(assert_modest);
+        let cluster_wide = values.contains("watchNamespaces") && manifest.contains("\nkind: ClusterRole");
+        assert!(!cluster_wide, "namespaced mode is Roles alone");
+    }
+}
+
+fn assert_modest(role: &Value) {
+    {
         let aggregated = role["metadata"]["labels"].as_object().unwrap().keys().any(|label| label.contains("/aggregate-to-"));
         for rule in role["rules"].as_array().unwrap() {
             let (groups, resources, verbs) = (strings(&rule["apiGroups"]), strings(&rule["resources"]), strings(&rule["verbs"]));
@@ -249,82 +273,6 @@ async fn the_examples_are_accepted(control_plane: &ControlPlane) {
     assert_eq!(applied.lines().filter(|line| line.contains("keywright.dev/")).count(), 2, "{applied}");
 }
 
-/// What `kubectl auth can-i` answers.
-async fn may(kubeconfig: &Kubeconfig, arguments: &str) -> bool {
-    let words: Vec<&str> = ["auth", "can-i"].into_iter().chain(arguments.split(' ')).collect();
-    let output = kubeconfig.kubectl(&words).await.unwrap();
-    match output.stdout.trim() {
-        "yes" => true,
-        "no" => false,
-        other => panic!("can-i {arguments}: {other} {}", output.stderr),
-    }
-}
-
-/// S18: what the operator's account can do on a real API server, and what it cannot.
-async fn the_account_may_do_its_work_and_nothing_else(control_plane: &ControlPlane) {
-    let account = control_plane.kubeconfig_for_service_account("keywright-system", "keywright").await.unwrap();
-    for yes in [
-        "list oauthclients.keywright.dev -A",
-        "watch protectedresources.keywright.dev -A",
-        "patch oauthclients.keywright.dev --subresource=status -n shop",
-        "patch protectedresources.keywright.dev --subresource=status -n shop",
-        "create secrets -n shop",
-        "patch secrets -n shop",
-        "create configmaps -n shop",
-        "create events.events.k8s.io -n shop",
-        "list namespaces",
-        "delete leases.coordination.k8s.io -n keywright-system",
-        "list pods -n keywright-system",
-    ] {
-        assert!(may(&account, yes).await, "{yes}");
-    }
-    for no in [
-        "delete secrets -n shop",
-        "deletecollection secrets -n keywright-system",
-        "update secrets -n shop",
-        "delete configmaps -n shop",
-        "patch oauthclients.keywright.dev -n shop",
-        "create oauthclients.keywright.dev -n shop",
-        "delete oauthclients.keywright.dev -n shop",
-        "update oauthclients.keywright.dev --subresource=status -n shop",
-        "patch protectedresources.keywright.dev -n shop",
-        "get leases.coordination.k8s.io -n shop",
-        "get pods -n shop",
-        "create pods -n keywright-system",
-        "create pods --subresource=exec -n keywright-system",
-        "create serviceaccounts --subresource=token -n keywright-system",
-        "patch deployments.apps -n shop",
-        "patch namespaces",
-        "create clusterrolebindings.rbac.authorization.k8s.io",
-        "escalate clusterroles.rbac.authorization.k8s.io",
-        "impersonate users",
-    ] {
-        assert!(!may(&account, no).await, "{no}");
-    }
-}
-
-/// S18: who may view or edit a namespace.
-async fn tenants_get_the_kinds_but_no_status(control_plane: &ControlPlane) {
-    for role in ["view", "edit", "admin"] {
-        let (role_flag, user_flag) = (format!("--clusterrole={role}"), format!("--user={role}er"));
-        let binding = ["create", "rolebinding", role, &role_flag, &user_flag, "--namespace=shop"];
-        control_plane.kubectl(&binding).await.unwrap().succeeded().unwrap();
-        let user = control_plane.kubeconfig_for_user(&format!("{role}er"), None).unwrap();
-        let aggregated = async || match may(&user, "list oauthclients.keywright.dev -n shop").await {
-            true => Ok(()),
-            false => Err("not yet"),
-        };
-        crate::cluster::eventually(std::time::Duration::from_secs(30), "the role is aggregated", aggregated).await.unwrap();
-        for kind in ["oauthclients.keywright.dev", "protectedresources.keywright.dev"] {
-            assert!(may(&user, &format!("get {kind} -n shop")).await);
-            assert_eq!(may(&user, &format!("create {kind} -n shop")).await, role != "view");
-            assert_eq!(may(&user, &format!("delete {kind} -n shop")).await, role != "view");
-            assert!(!may(&user, &format!("patch {kind} --subresource=status -n shop")).await);
-            assert!(!may(&user, &format!("get {kind} -n other")).await);
-        }
-    }
-}
-
 /// The pod that the Deployment would make, as the restricted Pod Security Standard sees it.
 async fn its_pods_are_admitted(control_plane: &ControlPlane) {
     let get = ["get", "deployment", "keywright", "--namespace=keywright-system", "--output=json"];
@@ -345,9 +293,9 @@ async fn its_pods_are_admitted(control_plane: &ControlPlane) {
 async fn it_installs_upgrades_and_leaves_the_crds_behind() {
     let control_plane = installed(&[]).await;
     its_pods_are_admitted(&control_plane).await;
-    the_account_may_do_its_work_and_nothing_else(&control_plane).await;
+    rights::the_account_may_do_its_work_and_nothing_else(&control_plane).await;
     the_examples_are_accepted(&control_plane).await;
-    tenants_get_the_kinds_but_no_status(&control_plane).await;
+    rights::tenants_get_the_kinds_but_no_status(&control_plane).await;
 
     let upgrade = ["upgrade", "keywright", CHART, "--namespace=keywright-system", "--set=replicas=3"];
     control_plane.helm(&upgrade).await.unwrap().succeeded().unwrap();

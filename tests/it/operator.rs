@@ -94,7 +94,7 @@ impl<'cluster> Operator<'cluster> {
         let issuer = format!("https://localhost:{}", replicas[0].port);
         helm_install(cluster, &namespace, &name, &issuer, &setup.values).await;
         let policy = written_policy(cluster, &namespace).await;
-        let arguments = arguments_of_the_deployment(cluster, &namespace).await;
+        let arguments = arguments_of(cluster, &namespace, RELEASE).await;
         let kubeconfig = cluster.kubeconfig_for_service_account(&namespace, RELEASE).await.unwrap();
         let (log_filter, seen) = ("keywright=debug,info", Mutex::default());
         Self { cluster, name, namespace, issuer, kubeconfig, replicas, arguments, policy, log_filter, seen }
@@ -126,6 +126,19 @@ impl<'cluster> Operator<'cluster> {
     /// The release, which its Leases are named after.
     pub(crate) fn release(&self) -> &str {
         self.arguments.iter().find_map(|argument| argument.strip_prefix("--release=")).unwrap_or(RELEASE)
+    }
+
+    /// The controllers of an installation with `topology: Split`: the other Deployment, under the rights of the other ServiceAccount.
+    pub(crate) async fn controllers(&self, count: usize) -> Self {
+        let deployment = format!("{RELEASE}-controller");
+        let log_name = format!("{}-controller", self.namespace);
+        let replicas = (0..count).map(|index| Replica::new(self.cluster, &log_name, index));
+        let replicas = replicas.map(|replica| Replica { pod: replica.pod.replace(RELEASE, &deployment), ..replica }).collect();
+        let arguments = arguments_of(self.cluster, &self.namespace, &deployment).await;
+        let kubeconfig = self.cluster.kubeconfig_for_service_account(&self.namespace, &deployment).await.unwrap();
+        let (name, namespace, issuer, policy) = (self.name.clone(), self.namespace.clone(), self.issuer.clone(), self.policy.clone());
+        let (log_filter, seen) = (self.log_filter, Mutex::default());
+        Self { cluster: self.cluster, name, namespace, issuer, kubeconfig, replicas, arguments, policy, log_filter, seen }
     }
 
     /// Installs the chart, and starts one replica.
@@ -276,8 +289,8 @@ async fn written_policy(cluster: &ControlPlane, namespace: &str) -> PathBuf {
     path
 }
 
-async fn arguments_of_the_deployment(cluster: &ControlPlane, namespace: &str) -> Vec<String> {
+async fn arguments_of(cluster: &ControlPlane, namespace: &str, deployment: &str) -> Vec<String> {
     let deployments: Api<Deployment> = Api::namespaced(cluster.client().await.unwrap(), namespace);
-    let pod = deployments.get(RELEASE).await.unwrap().spec.template.spec.unwrap();
+    let pod = deployments.get(deployment).await.unwrap().spec.template.spec.unwrap();
     pod.containers[0].args.clone().unwrap()
 }

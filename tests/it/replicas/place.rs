@@ -15,7 +15,7 @@ use keywright::{
         feed::{self, Event, Source},
     },
     replica::{
-        Watch, Watched, Change,
+        Change, Watch, Watched,
         announcement::Announcement,
         contact::{Contact, Patience, Standing},
         gate::{Gate, Passage},
