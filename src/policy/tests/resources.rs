@@ -19,6 +19,17 @@ fn a_resource(spec: &str) -> ProtectedResource {
 }
 
 #[test]
+fn who_may_not_read_labels_refuses_selectors_whatever_policy_says() {
+    let named = Place { reads_labels: false, ..PLACE };
+    let spec = |grant: &str| a_resource(&format!("{{scopes: [{{name: a}}], grants: [{{{grant}, scopes: [a]}}]}}"));
+    let (reason, message) =
+        refused(resource(&Policy::default(), named, &spec("namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: x}}")));
+    assert_eq!(reason, Reason::PolicyViolation);
+    assert!(message.contains("spec.grants[0].namespaceSelector") && message.ends_with("name the namespaces instead"), "{message}");
+    resource(&Policy::default(), named, &spec("namespaces: [x]")).unwrap();
+}
+
+#[test]
 fn one_scope_is_an_api_that_nobody_may_call() {
     let api = resource(&Policy::default(), PLACE, &a_resource("scopes: [{name: a}]")).unwrap();
     assert_eq!(api.audience.as_str(), "https://invoices.shop.svc");

@@ -49,6 +49,29 @@ async fn f9_a_head_check_without_an_answer_opens_the_watch_again() {
     listener.until(SOON, "a is there", |told| told.names() == ["a"]).await;
 }
 
+/// F16: the right to a namespace goes with it. A refusal means nothing at first: an API server that has just started may not know
+/// all Roles.
+#[tokio::test(flavor = "multi_thread")]
+async fn f16_a_feed_that_is_refused_for_long_says_that_nothing_is_there_until_it_is_let_in_again() {
+    let place = Place::new().await;
+    place.create("a").await;
+    let source = Source { lapses: true, ..place.source(brisk()) };
+    let listener = Listener::start(source);
+    listener.until(SOON, "the list", |told| told.names() == ["a"]).await;
+    let begun = ambient::boot_time();
+    let refusals = [place.proxy.when(place.lists()).answer(403), place.proxy.when(place.watches()).answer(403)];
+    place.proxy.expire_open_watches(&place.watches());
+    let told = listener.until(SOON, "nothing is there", |told| told.known.is_empty()).await;
+    assert!(ambient::boot_time() - begun >= brisk().lapse, "{told:?}");
+    assert_eq!(told.version, 0, "no write there was seen");
+    // A join or the end of a doubt may be waiting for a list that begins after this.
+    let asked = ambient::moment();
+    let again = |told: &Told| told.begun.is_some_and(|begun| begun.is_after(asked));
+    listener.until(SOON, "it is said again by each try", again).await;
+    refusals.into_iter().for_each(|rule| place.proxy.remove(rule));
+    listener.until(SOON, "all is there again", |told| told.names() == ["a"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn f9_an_idle_feed_knows_until_when_it_agreed_with_the_api_server() {
     let place = Place::new().await;
