@@ -49,6 +49,7 @@ impl Fault {
                     process.terminate().unwrap()
                 }
                 process.exit(SOON).await.unwrap();
+                load.notices(leader).await;
                 operator.start(&operator.replicas[leader], proxies[leader].kubeconfig());
             }
             Self::Pause => {

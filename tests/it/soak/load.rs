@@ -13,7 +13,8 @@ use serde_json::json;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
-use crate::operator::{Operator, RELEASE};
+use crate::cluster::eventually;
+use crate::operator::{Operator, RELEASE, SOON};
 use crate::workload::Credentials;
 
 const WORKERS: usize = 8;
@@ -128,6 +129,12 @@ impl Load {
     /// Somebody breaks that replica, or is done with it.
     pub(super) fn breaks(&self, replica: usize) {
         self.backends[replica].broken.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Waits until no Service sends requests there: a kubelet knows at once that a container has ended.
+    pub(super) async fn notices(&self, replica: usize) {
+        let gone = async || if self.backends[replica].ready.load(Ordering::SeqCst) { Err("ready") } else { Ok(()) };
+        eventually(SOON, "it is noticed that the replica has ended", gone).await.unwrap();
     }
 
     async fn probe(&self, backend: &Backend) {
