@@ -296,6 +296,10 @@ async fn of_two_clients_that_want_one_id_the_older_keeps_it() {
     teams.apply(&INVOICES.replace("clients: [worker], ", "")).await;
     teams.apply(&with_id("older")).await;
     let credentials = teams.operator.credentials(&teams.billing, "older").await;
+    // A creationTimestamp is in whole seconds: of two clients of one second the UID, and so chance, says which is the older.
+    let born = teams.clients().get("older").await.unwrap().metadata.creation_timestamp.unwrap().0.as_second();
+    let later = async || if keywright::ambient::now().as_second() > born { Ok(()) } else { Err("still the same") };
+    eventually(SOON, "another second", later).await.unwrap();
     teams.apply(&with_id("younger")).await;
     teams.operator.client_is(&teams.billing, "younger", "ClientIdConflict").await;
     teams.operator.client_is(&teams.billing, "older", "Issued").await;
