@@ -120,7 +120,8 @@ async fn etcd_goes_back_to_what_it_held() {
 async fn kubectl_goes_through_the_proxy() {
     let (proxy, ..) = proxied().await;
     proxy.kubeconfig().kubectl(&["get", "namespaces"]).await.unwrap().succeeded().unwrap();
-    assert_eq!(proxy.count(&calls().list().of("namespaces").from("kubectl")), 1);
+    // Not one exactly: kubectl asks again where a busy API server says that it should.
+    assert_ne!(proxy.count(&calls().list().of("namespaces").from("kubectl")), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,7 +51,7 @@ async fn a_value_that_somebody_wrote_is_replaced_and_never_accepted() {
     let teams = Teams::new().await;
     let former = teams.worker().await;
     // Of our form, as a restored backup of another client might hold it.
-    let foreign = "x".repeat(43);
+    let foreign = "a-value-of-our-form-that-nobody-registered-".to_owned();
     teams.edit_secret("worker", json!({"stringData": {"client-secret": foreign}})).await;
     let replaced = |secret: &Secret| {
         another_value(&former)(secret)?;

@@ -101,7 +101,7 @@ impl Load {
 /// F8: tokens go on without an API server; what may have changed meanwhile is answered 503, never 401.
 async fn tokens_go_on_while_the_api_server_is_away(operator: &Operator<'_>, teams: &Teams<'_>, credentials: &Credentials) {
     let mut wrong = credentials.clone();
-    wrong.0.insert("client-secret".to_owned(), "x".repeat(43));
+    wrong.0.insert("client-secret".to_owned(), "a-value-of-our-form-that-nobody-registered-".to_owned());
     let mut unknown = credentials.clone();
     unknown.0.insert("client-id".to_owned(), format!("{}.nobody", teams.billing));
     let urls = operator.replicas.iter().map(|replica| format!("https://localhost:{}/oauth2/token", replica.port));

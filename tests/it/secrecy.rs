@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use keywright::api::{OAuthClient, ProtectedResource};
 use kube::api::{DeleteParams, ListParams};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
 
 use crate::operator::Operator;
 use crate::teams::Teams;
@@ -48,15 +49,23 @@ impl Operator<'_> {
         let events: Api<Event> = Api::all(kube.clone());
         told.push(("the events".to_owned(), format!("{:?}", events.list(&ListParams::default()).await.unwrap().items)));
         let clients: Api<OAuthClient> = Api::all(kube.clone());
-        told.push(("the clients".to_owned(), serde_json::to_string(&clients.list(&ListParams::default()).await.unwrap().items).unwrap()));
+        told.extend(clients.list(&ListParams::default()).await.unwrap().items.iter().map(told_by));
         let resources: Api<ProtectedResource> = Api::all(kube);
-        told.push(("the APIs".to_owned(), serde_json::to_string(&resources.list(&ListParams::default()).await.unwrap().items).unwrap()));
+        told.extend(resources.list(&ListParams::default()).await.unwrap().items.iter().map(told_by));
         for (place, text) in &told {
             for secret in &secrets {
-                assert!(!text.contains(secret.as_str()), "{place} contains a secret of {} characters", secret.len());
+                let at = text.find(secret.as_str());
+                let before = at.map(|at| &text[text.floor_char_boundary(at.saturating_sub(60))..at]);
+                assert!(at.is_none(), "{place} contains a secret of {} characters, after {before:?}", secret.len());
             }
         }
     }
+}
+
+/// What it is, and all that it says.
+fn told_by<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> (String, String) {
+    let place = format!("{} {}/{}", K::kind(&()), object.meta().namespace.as_deref().unwrap_or_default(), object.name_any());
+    (place, serde_json::to_string(object).unwrap())
 }
 
 /// With everything logged that can be.
