@@ -81,7 +81,7 @@ const ROOMS: &[Room] = &[
         ],
     ),
     pure("crate::registry::snapshot", &["crate::registry::table", "crate::domain", "crate::keys::KeySet", "jiff"]),
-    pure("crate::registry::table", &[]),
+    pure("crate::registry::table", &["hashbrown"]),
     pure(
         "crate::registry::index",
         &[
