@@ -100,6 +100,7 @@ const ROOMS: &[Room] = &[
     pure("crate::controller::build", CONTROLLER),
     pure("crate::controller::clock", &["crate::replica::contact", "jiff"]),
     pure("crate::controller::findings", CONTROLLER),
+    pure("crate::controller::holding", CONTROLLER),
     pure("crate::controller::pending", CONTROLLER),
     pure("crate::controller::terms", CONTROLLER),
     pure(

@@ -35,10 +35,13 @@ use std::collections::BTreeMap;
     validation = Rule::new("size(self.metadata.name) <= 63").message("the name of an OAuthClient has at most 63 characters: it becomes the value of a label")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.clientId) ? has(oldSelf.clientId) && self.clientId == oldSelf.clientId : !has(oldSelf.clientId)")
-    .message("clientId cannot change, appear or go: delete this OAuthClient and create one with the other id"))]
+#[x_kube(
+    validation = Rule::new("has(self.clientId) ? has(oldSelf.clientId) && self.clientId == oldSelf.clientId : !has(oldSelf.clientId)")
+        .message("clientId cannot change, appear or go: delete this OAuthClient and create one with the other id"),
+    validation = rules::issuer_stays()
+)]
 pub struct OAuthClientSpec {
-    /// The Keywright installation (its --name) that serves this client. Absent: default.
+    /// The Keywright installation (its --name) that serves this client. Immutable. Absent: default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::installation())]

@@ -72,6 +72,10 @@ pub const ANNOTATION_HANDLED_REVOKE: &str = "keywright.dev/last-handled-revoke";
 /// Annotation of the key Secret: the signing keys by `kid` and where they are in their lives, as JSON.
 pub const ANNOTATION_SIGNING_KEYS: &str = "keywright.dev/signing-keys";
 
+/// Annotation of an `OAuthClient` or a `ProtectedResource`: the installation (`<namespace>/<release>`) that is to work on it from now
+/// on, whichever did before.
+pub const ANNOTATION_CONTROLLER: &str = "keywright.dev/controller";
+
 /// The keys of a verification ConfigMap.
 pub mod verification {
     /// The issuer identifier, as in `iss`.

@@ -62,10 +62,11 @@ pub const RESERVED_CLAIMS: [&str; 24] = [
     validation = Rule::new("has(self.audience) ? has(oldSelf.audience) && self.audience == oldSelf.audience : !has(oldSelf.audience)")
         .message("audience cannot change, appear or go: delete this ProtectedResource and create one with the other audience"),
     validation = Rule::new("!has(self.grants) || [self.scopes.map(d, d.name)].all(names, self.grants.all(g, g.scopes.all(s, s in names)))")
-        .message("a grant names a scope that spec.scopes does not declare: add it there, or correct the grant")
+        .message("a grant names a scope that spec.scopes does not declare: add it there, or correct the grant"),
+    validation = rules::issuer_stays()
 )]
 pub struct ProtectedResourceSpec {
-    /// The Keywright installation (its --name) that serves this API. Absent: default.
+    /// The Keywright installation (its --name) that serves this API. Immutable. Absent: default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::installation())]

@@ -31,6 +31,15 @@ pub(super) fn installation() -> Rule {
     )
 }
 
+/// For the whole spec. Absent is `default`, so that one may be written for the other.
+pub(super) fn issuer_stays() -> Rule {
+    let issuer = |spec: &str| format!("(has({spec}.issuer) ? {spec}.issuer : '{}')", super::DEFAULT_ISSUER);
+    rule(
+        format!("{} == {}", issuer("self"), issuer("oldSelf")),
+        "issuer cannot change, because another installation has other keys and another token endpoint: create a second object of another name for it, or delete this one and create it anew",
+    )
+}
+
 pub(super) fn client_id() -> Rule {
     rule("self.matches('^[A-Za-z0-9._-]+$')", "a client id has letters, digits, '.', '_' and '-' alone, as in <namespace>.<name>")
 }

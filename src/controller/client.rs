@@ -1,12 +1,13 @@
 //! One `OAuthClient`: from what its spec asks for to a Secret whose value every replica accepts, and a status that says so.
 
+mod contested;
 mod look;
 mod restarts;
 mod settled;
 mod steps;
 
 use super::{
-    Controller, Fault, apply,
+    Controller, Fault, Holding, apply,
     build::{Endpoints, Manifest, Shape},
     findings::{self, Grants},
     observe::{self, Holder, Seen},
@@ -103,8 +104,15 @@ impl Controller {
             self.restarted.forget(name);
             return Ok(Outcome::Settled);
         };
-        if !self.is_ours_to_write(&object) {
+        if self.is_going(&object) {
             return Ok(Outcome::Settled);
+        }
+        match self.holding_of(&object) {
+            Holding::Ours => {}
+            holding => {
+                self.pending.forget(name);
+                return self.leave_to_another(&object, holding).await;
+            }
         }
         match (standing, self.keys().filter(|_| self.endpoints_are_known())) {
             (Ok(registered), Some(keys)) => match policy::rotation(&self.policy, &object.spec, ambient::now()) {
@@ -138,13 +146,10 @@ impl Controller {
         Ok(Outcome::Again(CONFLICT))
     }
 
-    /// Not being deleted, and not worked on by another installation.
-    fn is_ours_to_write(&self, object: &OAuthClient) -> bool {
-        let controller = object.status.as_ref().and_then(|status| status.controller.as_deref());
+    /// Being deleted, or its namespace is.
+    fn is_going(&self, object: &OAuthClient) -> bool {
         let namespace = object.namespace().unwrap_or_default();
-        object.metadata.deletion_timestamp.is_none()
-            && controller.is_none_or(|controller| controller == self.installation.controller())
-            && !self.registry.with_index(|index| index.is_terminating(&namespace))
+        object.metadata.deletion_timestamp.is_some() || self.registry.with_index(|index| index.is_terminating(&namespace))
     }
 
     /// Writes the status where it differs, and the event that goes with a new reason.
@@ -195,7 +200,7 @@ impl Work<'_> {
         let (mut counted, mut contended) = (false, 0);
         for _ in 0..MOST_STEPS {
             let Some(seen) = self.live(first).await? else { return Ok(Progress::Gone) };
-            if !self.controller.is_ours_to_write(&seen.object) {
+            if self.controller.is_going(&seen.object) || self.controller.holding_of(&seen.object) != Holding::Ours {
                 return Ok(Progress::Gone);
             }
             if seen.object.metadata.generation != self.generation {

@@ -127,8 +127,12 @@ impl Events {
 
     /// Where a new reason of Ready is worth a warning.
     pub(crate) fn warned(&self, client: &OAuthClient, ready: &Finding) {
-        use Reason::{AccessDenied, ClientIdConflict, InvalidSpec, PolicyViolation, SecretConflict, StatusUnreadable};
-        if matches!(ready.reason, AccessDenied | ClientIdConflict | InvalidSpec | PolicyViolation | SecretConflict | StatusUnreadable) {
+        use Reason::{AccessDenied, ClientIdConflict, ControllerConflict, InvalidSpec, PolicyViolation, SecretConflict, StatusUnreadable};
+        let is_worth_it = matches!(
+            ready.reason,
+            AccessDenied | ClientIdConflict | ControllerConflict | InvalidSpec | PolicyViolation | SecretConflict | StatusUnreadable
+        );
+        if is_worth_it {
             self.say(client, EventType::Warning, ready.reason.as_str(), &ready.message);
         }
     }

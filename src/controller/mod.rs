@@ -15,6 +15,7 @@ mod clock;
 mod events;
 mod fault;
 mod findings;
+mod holding;
 mod observe;
 mod pending;
 mod provision;
@@ -50,8 +51,10 @@ use clock::Clock;
 use events::Events;
 use fault::Fault;
 use futures::{StreamExt, stream::FuturesUnordered};
+use holding::{Holding, Said};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::ResourceExt;
 use pending::Pending;
 pub use provision::Settings;
 use queue::{Outcome, Queue};
@@ -72,6 +75,8 @@ const AT_ONCE: usize = 64;
 const CONTENDED: Duration = Duration::from_millis(250);
 /// How often the replicas' Leases are looked at while nothing rotates.
 const GATE_EVERY: Duration = Duration::from_secs(3);
+/// How often an object that another installation works on is looked at: its namespace may be gone.
+const CONTESTED: Duration = Duration::from_secs(30);
 
 /// How often the two clocks are compared.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
@@ -99,6 +104,8 @@ pub struct Controller {
     memory: provision::Memory,
     reports: Reports,
     restarted: Restarted,
+    /// Of objects that another installation works on.
+    said: Said,
     events: Events,
     settings: Settings,
     policy: Arc<Policy>,
@@ -150,6 +157,7 @@ impl Controller {
             memory: provision::Memory::default(),
             reports: Reports::default(),
             restarted: Restarted::default(),
+            said: Said::default(),
             kube,
             watches,
             installation,
@@ -177,6 +185,7 @@ impl Controller {
         self.pending.clear();
         self.memory.clear();
         self.restarted.clear();
+        self.said.clear();
         self.secrets.clear();
         self.config_maps.clear();
     }
@@ -259,6 +268,12 @@ impl Controller {
             }
         };
         (subject, outcome)
+    }
+
+    /// Whose an object is, as it was read.
+    fn holding(&self, object: &impl ResourceExt, controller: Option<&str>) -> Holding {
+        let may_have = |name: &str| self.registry.with_index(|index| index.may_have_namespace(name));
+        holding::holding(object, controller, &self.installation.controller(), may_have)
     }
 
     fn keys(&self) -> Option<Arc<KeySet>> {

@@ -1,7 +1,7 @@
 //! One `ProtectedResource`: its status, and the verification ConfigMap that its API mounts.
 
 use super::{
-    Controller, Fault, apply,
+    CONTESTED, Controller, Fault, Holding, apply,
     queue::Outcome,
     verdict::{self, Finding},
     verification::{self, Verification},
@@ -24,13 +24,13 @@ impl Controller {
     pub(super) async fn reconcile_resource(&self, name: &ObjectName) -> Result<Outcome, Fault> {
         let known = self.registry.with_index(|index| index.resource(name).zip(index.resource_standing(name)));
         let Some((object, standing)) = known else { return Ok(Outcome::Settled) };
-        let controller = object.status.as_ref().and_then(|status| status.controller.as_deref());
-        let claimed_by_another = controller.is_some_and(|controller| controller != self.installation.controller());
-        if object.metadata.deletion_timestamp.is_some()
-            || claimed_by_another
-            || self.registry.with_index(|index| index.is_terminating(&name.namespace))
-        {
+        if object.metadata.deletion_timestamp.is_some() || self.registry.with_index(|index| index.is_terminating(&name.namespace)) {
             return Ok(Outcome::Settled);
+        }
+        match self.holding(object.as_ref(), object.status.as_ref().and_then(|status| status.controller.as_deref())) {
+            Holding::Ours => {}
+            Holding::Theirs => return Ok(Outcome::Settled),
+            Holding::Contested(message) => return self.leave_resource_to_another(&object, message).await,
         }
         let finding = match (&standing, self.keys().filter(|_| self.endpoints_are_known())) {
             // They wake everything when they are there.
@@ -49,6 +49,21 @@ impl Controller {
         let audience = standing.ok().map(|resource| resource.audience.to_string());
         self.write_resource_status(&object, &finding, audience).await?;
         Ok(if finding.reason == Reason::ConfigMapConflict { Outcome::Again(CONFLICT) } else { Outcome::Settled })
+    }
+
+    /// As for a client.
+    async fn leave_resource_to_another(&self, object: &ProtectedResource, message: String) -> Result<Outcome, Fault> {
+        let uid = object.uid().unwrap_or_default();
+        if self.said.is_new(&uid, &message) {
+            let stored = object.status.clone().unwrap_or_default();
+            let earlier = stored.conditions.clone().unwrap_or_default();
+            let finding = Finding::no(Reason::ControllerConflict, message.clone());
+            let conditions = verdict::conditions_of(&finding, object.metadata.generation, &earlier, ambient::now());
+            let status = ProtectedResourceStatus { conditions: Some(conditions), ..stored };
+            self.patch_resource_status(object, &status).await?;
+            self.said.note(uid, message);
+        }
+        Ok(Outcome::Again(CONTESTED))
     }
 
     async fn publish_verification(&self, object: &ProtectedResource, resource: &Arc<Resource>, keys: &KeySet) -> Result<Finding, Fault> {
@@ -119,7 +134,6 @@ impl Controller {
     }
 
     async fn write_resource_status(&self, object: &ProtectedResource, finding: &Finding, audience: Option<String>) -> Result<(), Fault> {
-        let name = ObjectName::new(object.namespace().unwrap_or_default(), object.name_any());
         let stored = object.status.clone().unwrap_or_default();
         let earlier = stored.conditions.clone().unwrap_or_default();
         let status = ProtectedResourceStatus {
@@ -128,7 +142,12 @@ impl Controller {
             audience,
             controller: Some(self.installation.controller()),
         };
-        let Some(patch) = verdict::status_patch(object, &object.status, &status) else { return Ok(()) };
+        self.patch_resource_status(object, &status).await
+    }
+
+    async fn patch_resource_status(&self, object: &ProtectedResource, status: &ProtectedResourceStatus) -> Result<(), Fault> {
+        let name = ObjectName::new(object.namespace().unwrap_or_default(), object.name_any());
+        let Some(patch) = verdict::status_patch(object, &object.status, status) else { return Ok(()) };
         apply::patch_status::<ProtectedResource>(&self.kube, &name, &patch).await.map(drop)
     }
 }

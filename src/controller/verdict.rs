@@ -71,12 +71,12 @@ impl Verdict {
 
 /// Work under way, or only a change by somebody else can help (kstatus).
 fn progress(ready: &Finding) -> Option<(ConditionType, &Finding)> {
-    use Reason::{AudienceConflict, ClientIdConflict, ConfigMapConflict, InvalidSpec, PolicyViolation, SecretConflict, StatusUnreadable};
+    use Reason::{AudienceConflict, ClientIdConflict, ConfigMapConflict, ControllerConflict, InvalidSpec, PolicyViolation};
+    use Reason::{SecretConflict, StatusUnreadable};
     match ready.reason {
         Reason::Pending => Some((ConditionType::Reconciling, ready)),
-        SecretConflict | ClientIdConflict | PolicyViolation | InvalidSpec | StatusUnreadable | AudienceConflict | ConfigMapConflict => {
-            Some((ConditionType::Stalled, ready))
-        }
+        SecretConflict | ClientIdConflict | PolicyViolation | InvalidSpec | StatusUnreadable | AudienceConflict | ConfigMapConflict
+        | ControllerConflict => Some((ConditionType::Stalled, ready)),
         _ => None,
     }
 }
@@ -116,6 +116,13 @@ pub(crate) fn status(object: &OAuthClient, verdict: &Verdict, facts: Facts<'_>, 
         controller: Some(controller.to_owned()),
         unreadable: None,
     }
+}
+
+/// The status of an object that another installation works on: nothing changes but that it is not ready.
+pub(crate) fn contested(object: &OAuthClient, ready: &Finding, now: Timestamp) -> OAuthClientStatus {
+    let stored = object.status.clone().unwrap_or_default();
+    let earlier = stored.conditions.clone().unwrap_or_default();
+    OAuthClientStatus { conditions: Some(conditions_of(ready, object.metadata.generation, &earlier, now)), ..stored }
 }
 
 /// The merge patch of the status subresource that turns what `object` has into `status`; nothing where it has it already.

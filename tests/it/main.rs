@@ -22,6 +22,7 @@ mod deleted;
 mod feed;
 mod foreign_secret;
 mod golden;
+mod handover;
 mod harness;
 mod healed;
 mod key_rotation;

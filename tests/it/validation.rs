@@ -3,9 +3,10 @@
 
 use keywright::api::resource::RESERVED_CLAIMS;
 use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
 
 use crate::cluster::ControlPlane;
-use crate::objects::try_create;
+use crate::objects::{self, try_create};
 
 const VERSION: &str = "keywright.dev/v1alpha1";
 const INSTALLATION: &str =
@@ -226,6 +227,26 @@ async fn a_claim_with_a_meaning_of_its_own_is_refused_whatever_its_value() {
     // Of another type the schema itself speaks first.
     let others = RESERVED_CLAIMS.iter().map(|name| (grant_claiming(&format!("{name}: [1]")), "must be of type string"));
     each_is_refused(texts.chain(others).collect()).await;
+}
+
+/// What other objects rest on stays; absent and `default` are the same installation.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_change_is_refused_with_a_message_that_helps() {
+    let (_, kube, namespace) = place().await;
+    let objects =
+        [("OAuthClient", client_named("a", "{access: []}")), ("ProtectedResource", resource_named("a", "{scopes: [{name: read}]}"))];
+    for (kind, manifest) in objects {
+        let name = objects::apply(&kube, &namespace, &manifest).await.unwrap()[0].name_any();
+        let change = async |spec: Value| objects::merge(&kube, &namespace, kind, &name, &json!({"spec": spec})).await;
+        let (code, message) = objects::refusal(change(json!({"issuer": "other"})).await);
+        assert!(code == 422 && message.contains("issuer cannot change, because another installation has other keys"), "{message}");
+        for same in [json!({"issuer": "default"}), json!({"issuer": null})] {
+            change(same).await.unwrap();
+        }
+    }
+    let (code, message) =
+        objects::refusal(objects::merge(&kube, &namespace, "OAuthClient", "a", &json!({"spec": {"clientId": "other.id"}})).await);
+    assert!(code == 422 && message.contains("clientId cannot change, appear or go"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use crate::{
         names::ObjectName,
         resource::{Algorithm, Resource},
     },
+    installation::Reach,
     keys::KeySet,
     policy::Refusal,
 };
@@ -110,6 +111,12 @@ impl Index {
             );
             Err(Refusal { reason: Reason::AudienceConflict, message })
         }))
+    }
+
+    /// Whether there is a namespace of that name, for all that this installation may see.
+    #[must_use]
+    pub fn may_have_namespace(&self, name: &str) -> bool {
+        *self.reach() != Reach::Cluster || self.snapshot.namespaces.get(name).is_some()
     }
 
     /// The names of all namespaces.

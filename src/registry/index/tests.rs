@@ -17,6 +17,10 @@ enum Event {
 const NAMESPACES: [&str; 3] = ["x", "y", "z"];
 
 fn index(policy: &str) -> Index {
+    index_of(policy, Reach::Cluster)
+}
+
+fn index_of(policy: &str, reach: Reach) -> Index {
     let installation = Installation {
         name: "default".into(),
         release: "keywright".into(),
@@ -24,7 +28,7 @@ fn index(policy: &str) -> Index {
         issuer: "https://keywright.auth.svc".into(),
         cluster_domain: "cluster.local".into(),
         algorithm: Algorithm::Rs256,
-        reach: Reach::Cluster,
+        reach,
     };
     Index::new(Arc::new(serde_saphyr::from_str(policy).unwrap()), installation)
 }
@@ -235,6 +239,16 @@ fn a_client_without_a_seat_holds_no_id() {
     index.remove_client(&ObjectName::new("x", "a"));
     assert_eq!(standing(&index, "x", "b"), Ok("lent".to_owned()));
     assert!(matches!(standing(&index, "y", "b"), Err((Reason::ClientIdConflict, _))));
+}
+
+/// Whose namespace is gone, nobody asks any more: what is not seen is not gone.
+#[test]
+fn a_namespace_that_cannot_be_seen_may_be_there() {
+    let mut whole = index("{}");
+    whole.put_namespace(&namespace("x", &json!({})));
+    assert!(whole.may_have_namespace("x") && !whole.may_have_namespace("y"));
+    let part = index_of("{}", Reach::Namespaces(["x".to_owned()].into()));
+    assert!(part.may_have_namespace("x") && part.may_have_namespace("y"));
 }
 
 /// S11: two that may claim an audience both lose it, and both are told; one that may not loses alone.
