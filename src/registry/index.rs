@@ -108,15 +108,15 @@ impl Index {
     pub fn put_client(&mut self, object: OAuthClient) -> BTreeSet<Touched> {
         let name = name_of(&object);
         let earlier = self.clients.get(&name).and_then(|known| known.parsed.clone().ok());
+        if let Some(earlier) = earlier.as_deref().filter(|_| self.is_same_spec(&name, &object)) {
+            return self.put_register(name, object, earlier);
+        }
         let mut touched = self.remove_client(&name);
         touched.insert(Touched::Client(name.clone()));
         if !self.serves(object.spec.issuer.as_deref()) || object.metadata.deletion_timestamp.is_some() {
             return touched;
         }
-        let parsed = policy::client(&self.policy, &object).map(|client| {
-            let registered = RegisteredClient::new(client, api::register::readable(object.status.as_ref()));
-            Arc::new(earlier.iter().fold(registered, |registered, earlier| registered.counting_on(earlier)))
-        });
+        let parsed = policy::client(&self.policy, &object).map(|client| registered(client, &object, earlier.as_deref()));
         if let Ok(registered) = &parsed {
             let Client { id, uid, created_at, access, .. } = &registered.client;
             let seniority = (*created_at, uid.clone(), name.clone());
@@ -135,6 +135,24 @@ impl Index {
             touched.extend(self.settle_seats(&namespace));
         }
         touched
+    }
+
+    fn is_same_spec(&self, name: &ObjectName, object: &OAuthClient) -> bool {
+        let known = self.clients.get(name).map(|known| (known.object.uid(), known.object.metadata.generation));
+        known == Some((object.uid(), object.metadata.generation)) && object.metadata.deletion_timestamp.is_none()
+    }
+
+    /// Only status was written: what the client claims, and whom that concerns, stays.
+    fn put_register(&mut self, name: ObjectName, object: OAuthClient, earlier: &RegisteredClient) -> BTreeSet<Touched> {
+        let registered = registered(earlier.client.clone(), &object, Some(earlier));
+        if let Some(served) = self.snapshot.clients.get(&registered.client.id)
+            && served.client.uid == registered.client.uid
+        {
+            self.snapshot.clients.insert(registered.client.id.clone(), Arc::clone(&registered));
+        }
+        self.clients.insert(name.clone(), KnownClient { object: Arc::new(object), parsed: Ok(registered) });
+        self.note_unread(&name);
+        BTreeSet::from([Touched::Client(name)])
     }
 
     /// A client is gone.
@@ -307,6 +325,15 @@ impl Index {
     fn touched_by_namespace(&self, namespace: &str) -> BTreeSet<Touched> {
         self.residents.get(namespace).into_iter().flatten().map(|(_, _, name)| Touched::Client(name.clone())).collect()
     }
+}
+
+/// A client with what status registers, which goes on counting what was counted.
+fn registered(client: Client, object: &OAuthClient, earlier: Option<&RegisteredClient>) -> Arc<RegisteredClient> {
+    let registered = RegisteredClient::new(client, api::register::readable(object.status.as_ref()));
+    Arc::new(match earlier {
+        Some(earlier) => registered.counting_on(earlier),
+        None => registered,
+    })
 }
 
 fn name_of(object: &impl ResourceExt) -> ObjectName {

@@ -283,16 +283,17 @@ fn an_audience_that_two_claim_belongs_to_neither() {
 
 #[test]
 fn a_write_to_status_is_in_the_snapshot_and_changes_no_owner() {
-    let mut index = index(&format!("{LENDING}}}"));
-    apply(&mut index, &client("x", "a", 0, "lent"));
-    apply(&mut index, &client("y", "b", 2, "lent"));
+    let mut index = index(&format!("{LENDING}, clientsPerNamespace: 9}}"));
+    for event in [client("x", "a", 0, "lent"), client("x", "c", 0, "x.c"), client("y", "b", 2, "lent")] {
+        apply(&mut index, &event);
+    }
     let credential = json!({
         "id": "abcdefghijklmnopqrstuvwxyz", "digest": format!("k:{}", "A".repeat(43)), "state": "Pending", "createdAt": "2026-11-23T00:00:00Z",
     });
     for name in [ObjectName::new("x", "a"), ObjectName::new("y", "b")] {
         let mut object = (*index.client(&name).unwrap()).clone();
         object.status = serde_json::from_value(json!({"credentials": [credential]})).unwrap();
-        assert!(index.put_client(object).contains(&Touched::Client(name)));
+        assert_eq!(index.put_client(object), BTreeSet::from([Touched::Client(name)]));
         let id = ClientId::parse("lent").unwrap();
         let snapshot = index.snapshot();
         let holder = snapshot.clients.get(&id).unwrap();
