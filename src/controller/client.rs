@@ -210,6 +210,9 @@ impl Work<'_> {
                 Look::Planned(situation) => situation,
                 Look::Refused(verdict) => return Ok(Progress::Refused(Box::new(seen), verdict)),
             };
+            if situation.slots.held.is_none() {
+                self.controller.pending.forget(&self.client.object);
+            }
             let Some(step) = situation.plan.step.clone() else {
                 return Ok(Progress::Settled(Box::new(seen), situation.rest()));
             };

@@ -71,8 +71,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Most objects that are looked at at the same time.
 const AT_ONCE: usize = 64;
-/// How soon an object is looked at again that somebody else wrote to meanwhile.
-const CONTENDED: Duration = Duration::from_millis(250);
 /// How often the replicas' Leases are looked at while nothing rotates.
 const GATE_EVERY: Duration = Duration::from_secs(3);
 /// How often an object that another installation works on is looked at: its namespace may be gone.
@@ -259,7 +257,7 @@ impl Controller {
         };
         let outcome = match looked {
             Ok(outcome) => outcome,
-            Err(fault) if fault.is_contended() => Outcome::Again(CONTENDED),
+            Err(fault) if fault.is_contended() => Outcome::Contended,
             // Its objects are about to be deleted: that event comes, if none before.
             Err(Fault::Terminating { .. }) => Outcome::Settled,
             Err(fault) => {

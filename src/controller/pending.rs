@@ -39,7 +39,8 @@ impl Pending {
         self.values.lock().unwrap_or_else(PoisonError::into_inner).insert(client.clone(), held);
     }
 
-    /// No longer Pending, or gone.
+    /// No longer Pending, or gone: nothing will be published of it. A register write that lands after all finds nobody who holds the
+    /// value, and is replaced as one of a former leader is.
     pub(crate) fn forget(&self, client: &ObjectName) {
         self.values.lock().unwrap_or_else(PoisonError::into_inner).remove(client);
     }

@@ -9,6 +9,8 @@ use std::{
 
 /// First wait after a failure; doubled by each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// First wait where somebody else wrote to the object meanwhile; doubled likewise.
+const FIRST_REREAD: Duration = Duration::from_millis(250);
 /// Longest wait after a failure.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
@@ -19,6 +21,8 @@ pub(crate) enum Outcome {
     Settled,
     /// Look again after this long.
     Again(Duration),
+    /// Somebody else wrote meanwhile: read again, soon at first.
+    Contended,
     /// The world's fault: back off.
     Failed,
 }
@@ -44,7 +48,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         Self { due: BTreeSet::new(), when: HashMap::new(), running: HashSet::new(), failing: HashMap::new() }
     }
 
-    /// Asks for a look at `key` at `at`, or earlier if one is planned already; after a failure not within [`FIRST_RETRY`].
+    /// Asks for a look at `key` at `at`, or earlier if one is planned already; after a failure not within its first wait.
     pub(crate) fn add(&mut self, key: K, at: Duration) {
         let at = self.failing.get(&key).map_or(at, |failing| at.max(failing.held_until));
         match self.when.get(&key) {
@@ -83,15 +87,16 @@ impl<K: Clone + Ord + Hash> Queue<K> {
                 self.failing.remove(&key);
                 self.add(key, now.saturating_add(after));
             }
-            Outcome::Failed => self.back_off(key, now),
+            Outcome::Contended => self.back_off(key, FIRST_REREAD, now),
+            Outcome::Failed => self.back_off(key, FIRST_RETRY, now),
         }
     }
 
-    fn back_off(&mut self, key: K, now: Duration) {
+    fn back_off(&mut self, key: K, first: Duration, now: Duration) {
         let failing = self.failing.entry(key.clone()).or_default();
         failing.times = failing.times.saturating_add(1);
-        failing.held_until = now.saturating_add(FIRST_RETRY);
-        let retry = now.saturating_add(backoff(&key, failing.times));
+        failing.held_until = now.saturating_add(first);
+        let retry = now.saturating_add(backoff(&key, first, failing.times));
         if let Some(planned) = self.when.remove(&key) {
             self.due.remove(&(planned, key.clone()));
             self.add(key.clone(), planned);
@@ -100,9 +105,10 @@ impl<K: Clone + Ord + Hash> Queue<K> {
     }
 }
 
-/// 1 s, 2 s, 4 s … up to a minute, each longer by up to a quarter, by the key's hash, so that retries of many keys spread out.
-fn backoff<K: Hash>(key: &K, failures: u32) -> Duration {
-    let full = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(LONGEST_RETRY);
+/// The first wait, twice, four times that … up to a minute, each longer by up to a quarter, by the key's hash, so that retries of many
+/// keys spread out.
+fn backoff<K: Hash>(key: &K, first: Duration, failures: u32) -> Duration {
+    let full = first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(LONGEST_RETRY);
     let mut hasher = DefaultHasher::new();
     (key, failures).hash(&mut hasher);
     let share = u32::try_from(hasher.finish() % 256).unwrap_or_default();
@@ -156,17 +162,37 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_key_that_keeps_failing_is_tried_once_a_minute() {
+    fn waits(outcome: Outcome) -> Vec<u128> {
         let mut queue = Queue::new();
         queue.add("a", Duration::ZERO);
-        let mut waits = Vec::new();
-        for _ in 1..=9 {
+        let looks = (1..=11).map(|_| {
             let now = queue.next_due().unwrap();
             queue.take(now);
-            queue.finished("a", Outcome::Failed, now);
-            waits.push((queue.next_due().unwrap() - now).as_secs());
+            queue.finished("a", outcome, now);
+            (queue.next_due().unwrap() - now).as_millis()
+        });
+        looks.collect()
+    }
+
+    #[test]
+    fn a_key_that_keeps_failing_is_tried_once_a_minute() {
+        for (outcome, first) in [(Outcome::Failed, 1000), (Outcome::Contended, 250)] {
+            let waits = waits(outcome);
+            assert!(waits[..6].is_sorted() && (first..first * 2).contains(&waits[0]), "{waits:?}");
+            assert!((60_000..=75_000).contains(&waits[10]), "{waits:?}");
         }
-        assert!(waits[..6].is_sorted() && (1..2).contains(&waits[0]) && (60..=75).contains(&waits[8]), "{waits:?}");
+    }
+
+    #[test]
+    fn what_was_settled_once_backs_off_from_the_beginning() {
+        let mut queue = Queue::new();
+        queue.add("a", Duration::ZERO);
+        for outcome in [Outcome::Contended, Outcome::Contended, Outcome::Settled, Outcome::Contended] {
+            let now = queue.next_due().unwrap_or(seconds(9));
+            queue.add("a", now);
+            queue.take(now);
+            queue.finished("a", outcome, now);
+        }
+        assert!(queue.next_due().unwrap() - seconds(9) < 2 * FIRST_REREAD);
     }
 }
