@@ -57,7 +57,7 @@ const ORDER: &str = "now";
 const OVERLAP: Duration = Duration::from_secs(11 * 60);
 
 /// A value of our form that nobody drew.
-const FOREIGN: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+const FOREIGN: &str = "planted-by-a-deed-and-listed-in-no-register";
 
 /// A deed, in namespaces of its own.
 pub(crate) struct Scene<'cluster> {
