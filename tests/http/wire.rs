@@ -154,19 +154,53 @@ async fn an_idle_connection_is_closed() {
     served.exchange(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), settings].concat()).await;
 }
 
-/// H05 as far as hyper goes: what it does not refuse ends the connection, so that no second request can hide behind.
+/// H05: what does not say where it ends is refused, and nothing that follows it is read.
 #[tokio::test]
-async fn ambiguous_framing_ends_the_connection() {
+async fn h05_ambiguous_framing_is_400_and_ends_the_connection() {
     let served = Served::new().await;
-    for fields in ["content-length: 5\r\ncontent-length: 6\r\n", "content-length: x\r\n", " folded\r\ncontent-length: 0\r\n"] {
-        let response = served.exchange(&request(fields, "hello")).await;
-        assert!(response.starts_with("HTTP/1.1 400 "), "{fields}: {response}");
+    let second = "GET /oauth2/jwks HTTP/1.1\r\nhost: x\r\n\r\n";
+    let five = format!("hello{second}");
+    for (fields, body) in [
+        ("content-length: 5\r\ncontent-length: 6\r\n", five.as_str()),
+        ("content-length: 5, 6\r\n", &five),
+        ("content-length: x\r\n", &five),
+        ("content-length: +5\r\n", &five),
+        ("content-length : 5\r\n", &five),
+        (" folded\r\ncontent-length: 5\r\n", &five),
+        ("x: y\r\n folded\r\ncontent-length: 5\r\n", &five),
+        ("transfer-encoding: chunked, identity\r\n", &five),
+        ("transfer-encoding: chunked\r\n", &format!("5\nhello\r\n0\r\n\r\n{second}")),
+        ("transfer-encoding: chunked\r\n", &format!("5\r\nhello\n0\r\n\r\n{second}")),
+        ("transfer-encoding: chunked\r\n", &format!("-5\r\nhello\r\n0\r\n\r\n{second}")),
+    ] {
+        let response = served.exchange(&request(fields, body)).await;
+        assert!(response.starts_with("HTTP/1.1 400 "), "{fields}{body}: {response}");
+        assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{fields}{body}: {response}");
     }
-    for fields in ["content-length: 5\r\ntransfer-encoding: chunked\r\n", "transfer-encoding: chunked\r\ncontent-length: 5\r\n"] {
-        let smuggled = "0\r\n\r\nGET /oauth2/jwks HTTP/1.1\r\nhost: x\r\n\r\n";
-        let response = served.exchange(&request(fields, smuggled)).await;
+}
+
+/// H05: with both, Transfer-Encoding alone counts, and the connection ends after the answer (RFC 9112 §6.1 has the choice of that and 400).
+#[tokio::test]
+async fn h05_a_length_beside_chunks_does_not_count_and_ends_the_connection() {
+    let served = Served::new().await;
+    let both = ["content-length: 5\r\ntransfer-encoding: chunked\r\n", "transfer-encoding: chunked\r\ncontent-length: 5\r\n"];
+    for fields in both {
+        let chunks = format!("{:x}\r\n{GRANT}\r\n0\r\n\r\n", GRANT.len());
+        let response = served.exchange(&request(fields, &format!("{chunks}GET /oauth2/jwks HTTP/1.1\r\nhost: x\r\n\r\n"))).await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{fields}: {response}");
         assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{fields}: {response}");
     }
+}
+
+/// H05: a bare LF ends a line (RFC 9112 §2.2 allows that), so it hides no field and no request from this server.
+#[tokio::test]
+async fn h05_a_bare_lf_ends_a_line_and_hides_nothing() {
+    let served = Served::new().await;
+    let hidden = "x: y\ncontent-length: 5\r\ncontent-length: 6\r\n";
+    let response = served.exchange(&request(hidden, "hello")).await;
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    let response = served.exchange(b"GET /oauth2/jwks HTTP/1.1\nhost: x\nconnection: close\n\n").await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
 }
 
 /// T16, T17: the same answer, whatever carries the request.
