@@ -26,7 +26,7 @@ use keywright::{
     oauth::{metadata::Issuer, throttle::Throttle},
     registry::snapshot::Snapshot,
     replica::contact::{Contact, Patience},
-    server::{Endpoint, Limits, TlsMode, router, serve},
+    server::{Endpoint, Limits, Listener, TlsMode, router, serve},
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::{
@@ -249,7 +249,7 @@ async fn serve_bare(listener: TcpListener, body: Bytes) {
     }
 }
 
-async fn serve_tokens(listener: TcpListener, algorithm: Algorithm, secret: SecretValue) {
+async fn serve_tokens(socket: TcpListener, algorithm: Algorithm, secret: SecretValue) {
     let endpoint = Endpoint {
         snapshot: Arc::new(arc_swap::ArcSwap::from_pointee(snapshot(algorithm, &secret))),
         contact: Arc::new(in_contact()),
@@ -262,7 +262,8 @@ async fn serve_tokens(listener: TcpListener, algorithm: Algorithm, secret: Secre
     // The connection is idle while the others have their turn.
     let hour = Duration::from_secs(3600);
     let limits = Limits { head: hour, idle: hour, ..Limits::default() };
-    serve(listener, TlsMode::Plain, router(Arc::new(endpoint)), limits, Default::default()).await;
+    let listener = Listener { socket, tls: TlsMode::Plain, limits, open: Default::default() };
+    serve(listener, router(Arc::new(endpoint)), Default::default()).await;
 }
 
 /// For as long as the benchmark runs.

@@ -9,7 +9,7 @@ use crate::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
-    metrics::{MetricType, counter::Counter, family::Family, histogram::Histogram},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use std::{
@@ -82,6 +82,13 @@ impl TokenMetrics {
         self.requests.get_or_create(&OutcomeLabel { outcome }).inc();
         self.duration.observe(took.as_secs_f64());
     }
+}
+
+/// Connections to the token endpoint that are open.
+pub fn open_connections(registry: &mut Registry) -> Gauge {
+    let open = Gauge::default();
+    registry.register("keywright_open_connections", "Connections to the token endpoint that are open", open.clone());
+    open
 }
 
 /// How old what each watch shows may be, in seconds.

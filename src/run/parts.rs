@@ -14,7 +14,7 @@ use crate::{
     installation::Reach,
     keys::certificate,
     lease::{Candidate, Leadership, Terms},
-    metrics::{SnapshotAge, TokenMetrics},
+    metrics::{self, SnapshotAge, TokenMetrics},
     oauth::{
         grant::Lifetimes,
         throttle::{Rate, Throttle},
@@ -30,11 +30,12 @@ use crate::{
         readiness::Readiness,
         use_reporter::UseReporter,
     },
-    server::{self, BodyLimits, Endpoint, Limits, Operations, TlsMode, tls::ServingCertificate},
+    server::{self, BodyLimits, Endpoint, Limits, Listener, Operations, TlsMode, tls::ServingCertificate},
 };
 use arc_swap::ArcSwapOption;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client, Config, ResourceExt};
+use prometheus_client::metrics::gauge::Gauge;
 use std::{
     pin::pin,
     sync::{
@@ -54,6 +55,15 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// The same for Leases, which must not wait.
 const LEASE_ANSWER: Duration = Duration::from_secs(3);
 
+/// How many files the process may open: as many as it may allow itself. Container runtimes give it a limit of 1024 that programs are
+/// meant to raise, because some of them use `select`.
+fn open_files() -> u64 {
+    rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+        1024
+    })
+}
+
 /// One replica.
 pub(super) struct Replica {
     settings: Settings,
@@ -67,6 +77,7 @@ pub(super) struct Replica {
     process: String,
     served: Arc<Served>,
     tokens: TokenMetrics,
+    open_connections: Gauge,
 }
 
 /// What is handed over once.
@@ -103,12 +114,14 @@ impl Replica {
         let (heartbeat, readiness) = Heartbeat::new(leases.clone(), identity, links, Pace::default());
         let mut metrics = prometheus_client::registry::Registry::default();
         let tokens = TokenMetrics::new(&mut metrics);
+        let open_connections = metrics::open_connections(&mut metrics);
         metrics.register_collector(Box::new(SnapshotAge::new(registry.seen())));
         let replica = Self {
             requests: cluster::requests(config, ANSWER).map_err(failed)?,
             watches: cluster::watches(config).map_err(failed)?,
             served: Arc::default(),
             tokens,
+            open_connections,
             leases,
             registry,
             contact,
@@ -188,7 +201,8 @@ impl Replica {
         };
         let operations = Operations { registry: metrics, contact: Arc::clone(&self.contact), missing: Box::new(missing) };
         let router = server::operations_router(Arc::new(operations));
-        tasks.spawn(Task::Health, server::serve(listener, TlsMode::Plain, router, Limits::default(), stop.clone()));
+        let listener = Listener { socket: listener, tls: TlsMode::Plain, limits: Limits::default(), open: Gauge::default() };
+        tasks.spawn(Task::Health, server::serve(listener, router, stop.clone()));
     }
 
     /// The token endpoint.
@@ -203,7 +217,9 @@ impl Replica {
             }
         };
         let router = server::router(Arc::new(self.endpoint()));
-        tasks.spawn(Task::Tokens, server::serve(listener, tls, router, Limits::default(), stop.clone()));
+        let limits = Limits::default().within(open_files());
+        let listener = Listener { socket: listener, tls, limits, open: self.open_connections.clone() };
+        tasks.spawn(Task::Tokens, server::serve(listener, router, stop.clone()));
         Ok(())
     }
 

@@ -14,17 +14,19 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
+use prometheus_client::metrics::gauge::Gauge;
 use std::{
     convert::Infallible,
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -34,6 +36,34 @@ use tower::Service as _;
 pub(super) struct Connections {
     shared: Arc<Shared>,
     tasks: TaskTracker,
+    places: Arc<Semaphore>,
+    /// Said so, and not an eighth of the places became free since.
+    full: AtomicBool,
+    open: Gauge,
+}
+
+/// One of the connections that may be open at once.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A connection that is open.
+struct Open {
+    _place: Place,
+    count: Gauge,
+}
+
+impl Open {
+    fn new(place: Place, count: Gauge) -> Self {
+        count.inc();
+        Self { _place: place, count }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.count.dec();
+    }
 }
 
 struct Shared {
@@ -52,17 +82,48 @@ struct Activity {
 }
 
 impl Connections {
-    pub(super) fn new(tls: TlsMode, router: Router, limits: Limits, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(tls: TlsMode, router: Router, limits: Limits, open: Gauge, shutdown: CancellationToken) -> Self {
+        let places = Arc::new(Semaphore::new(limits.connections));
         let shared = Shared { protocol: protocol(&limits), tls, router, limits, shutdown };
-        Self { shared: Arc::new(shared), tasks: TaskTracker::new() }
+        Self { shared: Arc::new(shared), tasks: TaskTracker::new(), places, full: AtomicBool::new(false), open }
+    }
+
+    /// A place for one more connection, once there is one.
+    pub(super) async fn place(&self) -> Place {
+        if let Some(place) = self.place_now() {
+            return place;
+        }
+        if !self.full.swap(true, Relaxed) {
+            let connections = self.shared.limits.connections;
+            tracing::warn!(connections, "as many connections are open as may be: others wait until one ends");
+        }
+        match Arc::clone(&self.places).acquire_owned().await {
+            Ok(permit) => self.taken(permit),
+            // The semaphore is never closed.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// A place, if there is one.
+    pub(super) fn place_now(&self) -> Option<Place> {
+        Arc::clone(&self.places).try_acquire_owned().ok().map(|permit| self.taken(permit))
+    }
+
+    fn taken(&self, permit: OwnedSemaphorePermit) -> Place {
+        if self.places.available_permits() > self.shared.limits.connections / 8 {
+            self.full.store(false, Relaxed);
+        }
+        Place { _permit: permit }
     }
 
     /// Serves a connection in a task of its own.
-    pub(super) fn take(&self, stream: TcpStream, peer: Peer) {
+    pub(super) fn take(&self, stream: TcpStream, peer: Peer, place: Place) {
         let shared = Arc::clone(&self.shared);
         // An answer is one small write: nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
+        let open = Open::new(place, self.open.clone());
         self.tasks.spawn(async move {
+            let _open = open;
             match &shared.tls {
                 TlsMode::Plain => shared.serve(stream, peer).await,
                 TlsMode::Tls(acceptor) => match timeout(shared.limits.head, acceptor.accept(stream)).await {

@@ -21,6 +21,8 @@ impl Peer {
 /// The limits of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Connections that are open at once.
+    pub connections: usize,
     /// For the TLS handshake, and again for the header section of a request.
     pub head: Duration,
     /// A connection without a request in flight is closed after half of this to this long.
@@ -47,6 +49,7 @@ pub struct BodyLimits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            connections: 16 * 1024,
             head: Duration::from_secs(5),
             idle: Duration::from_secs(8),
             linger: Duration::from_secs(2),
@@ -64,6 +67,13 @@ impl Default for BodyLimits {
 }
 
 impl Limits {
+    /// As they are, but for connections that a process that may open so many files cannot have: a quarter of these is for the rest of it.
+    #[must_use]
+    pub fn within(self, open_files: u64) -> Self {
+        let affordable = usize::try_from(open_files / 4 * 3).unwrap_or(usize::MAX);
+        Self { connections: self.connections.min(affordable).max(1), ..self }
+    }
+
     /// Whether a request's head is within the limits; counted as on the wire of HTTP/1.1.
     pub(super) fn allow(&self, head: &Parts) -> bool {
         let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();

@@ -26,31 +26,49 @@ pub use tls::TlsMode;
 
 use axum::Router;
 use connection::Connections;
-use std::{io, time::Duration};
-use tokio::net::{TcpListener, TcpStream};
+use prometheus_client::metrics::gauge::Gauge;
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+/// A socket that is listened at, and what is asked of those who connect.
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// Whether TLS is spoken there.
+    pub tls: TlsMode,
+    /// The limits of its connections.
+    pub limits: Limits,
+    /// How many connections are open.
+    pub open: Gauge,
+}
+
 /// Serves `router` until `shutdown`, then finishes what is in flight.
+///
+/// While as many connections are open as [`Limits::connections`] allows, others wait in the socket's queue until one of them ends: none
+/// without a request lasts longer than [`Limits::idle`].
 ///
 /// On `shutdown` the listener closes, after the connections that wait in its queue were taken. Connections that are kept alive
 /// have [`Limits::linger`] for one more request, whose answer tells the client to close; requests in flight have
 /// [`Limits::drain`] more. Readiness is the caller's: it goes first, and long enough before.
-pub async fn serve(listener: TcpListener, tls: TlsMode, router: Router, limits: Limits, shutdown: CancellationToken) {
-    let connections = Connections::new(tls, router, limits, shutdown.clone());
+pub async fn serve(listener: Listener, router: Router, shutdown: CancellationToken) {
+    let Listener { socket, tls, limits, open } = listener;
+    let connections = Connections::new(tls, router, limits, open, shutdown.clone());
     loop {
         tokio::select! {
-            accepted = listener.accept() => take(&connections, accepted).await,
+            () = take(&socket, &connections) => {}
             () = shutdown.cancelled() => break,
         }
     }
-    take_waiting(&listener, &connections).await;
-    drop(listener);
+    take_waiting(&socket, &connections).await;
+    drop(socket);
     connections.finished().await;
 }
 
-async fn take(connections: &Connections, accepted: io::Result<(TcpStream, std::net::SocketAddr)>) {
-    match accepted {
-        Ok((stream, peer)) => connections.take(stream, Peer(peer.ip())),
+async fn take(socket: &TcpListener, connections: &Connections) {
+    let place = connections.place().await;
+    match socket.accept().await {
+        Ok((stream, peer)) => connections.take(stream, Peer(peer.ip()), place),
         Err(error) => {
             // Too many open files, mostly: accept again at once would spin.
             tracing::warn!(%error, "accepting a connection failed; raise the limit of open files if this goes on");
@@ -60,8 +78,10 @@ async fn take(connections: &Connections, accepted: io::Result<(TcpStream, std::n
 }
 
 /// A client whose connection is established but not accepted would see it reset.
-async fn take_waiting(listener: &TcpListener, connections: &Connections) {
-    while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        connections.take(stream, Peer(peer.ip()));
+async fn take_waiting(socket: &TcpListener, connections: &Connections) {
+    while let Some(place) = connections.place_now()
+        && let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, socket.accept()).await
+    {
+        connections.take(stream, Peer(peer.ip()), place);
     }
 }

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and clippy's own exception ends at the #[test] functions"
 )]
 
+mod abuse;
 mod access_token;
 mod authentication;
 mod discovery;

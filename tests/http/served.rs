@@ -2,7 +2,8 @@
 
 use crate::fixture::{ISSUER, InContact, Replica};
 use axum::Router;
-use keywright::server::{BodyLimits, Limits, TlsMode, serve};
+use keywright::server::{BodyLimits, Limits, Listener, TlsMode, serve};
+use prometheus_client::metrics::gauge::Gauge;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -18,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A listener that runs until it is dropped.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
+    /// Its open connections.
+    pub(crate) open: Gauge,
     pub(crate) shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -39,11 +42,13 @@ impl Served {
     }
 
     pub(crate) async fn with(router: Router, tls: TlsMode, limits: Limits) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let open = Gauge::default();
+        let listener = Listener { socket, tls, limits, open: open.clone() };
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, tls, router, limits, shutdown.clone()));
-        Self { address, shutdown, task }
+        let task = tokio::spawn(serve(listener, router, shutdown.clone()));
+        Self { address, open, shutdown, task }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -1,0 +1,129 @@
+//! Connections that are there to be in the way: more than may be open, slow ones, and what HTTP/2 can be abused for (S13, S14). How long
+//! honest requests take meanwhile is measured by `cargo bench --bench hostile`.
+
+use crate::{
+    fixture::{Replica, SECRET},
+    served::{Served, impatient},
+};
+use keywright::server::{Limits, TlsMode};
+use std::time::Duration;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+/// Longer than anything here may take, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A token for each of so many honest requests, over a connection of its own.
+async fn honest(served: &Served, requests: usize) {
+    for _ in 0..requests {
+        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let request = client.post(served.url("/oauth2/token")).basic_auth("billing.worker", Some(SECRET));
+        let response = request.form(&[("grant_type", "client_credentials")]).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+    }
+}
+
+async fn open_are(served: &Served, count: i64) {
+    let open = async {
+        while served.open.get() != count {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, open).await.unwrap_or_else(|_| panic!("{} connections are open, not {count}", served.open.get()));
+}
+
+/// S13: who comes while as many connections are open as may be is served once one of them is over.
+#[tokio::test]
+async fn more_connections_than_may_be_open_wait_for_their_turn() {
+    let limits = Limits { connections: 4, ..impatient() };
+    let served = Served::with(Replica::new().router, TlsMode::Plain, limits).await;
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(served.connect().await);
+    }
+    open_are(&served, 4).await;
+    honest(&served, 3).await;
+    drop(silent);
+    open_are(&served, 0).await;
+}
+
+/// What a process may open is shared with the rest of it.
+#[test]
+fn connections_leave_files_for_the_rest_of_the_process() {
+    let connections = |open_files| Limits::default().within(open_files).connections;
+    assert_eq!([connections(1024), connections(1 << 20), connections(0)], [768, Limits::default().connections, 1]);
+}
+
+/// S13: as many as a laptop allows; the number that S13 names is the benchmark's.
+#[tokio::test]
+async fn slow_connections_keep_nobody_from_a_token() {
+    let served = Served::new().await;
+    let mut slow = Vec::new();
+    for beginning in ["", "POST /oauth2/token HTTP/1.1\r\nhost: x\r\n", "PRI * HTTP/2.0\r\n"].into_iter().cycle().take(300) {
+        let mut stream = served.connect().await;
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    honest(&served, 10).await;
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
+const CONTINUATION: u8 = 0x9;
+const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+/// GET of http://x/oauth2/jwks (RFC 7541: entries of the static table, and literals without indexing).
+const GET: &[u8] = b"\x82\x86\x04\x0c/oauth2/jwks\x01\x01x";
+
+/// RFC 9113 §4.1.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Writes what is made for each of the stream ids 1, 3, 5 …; whether the server hung up before all of it was written.
+async fn flooded(stream: &mut TcpStream, count: u32, made: impl Fn(u32) -> Vec<u8>) -> bool {
+    let written = async {
+        stream.write_all(PREFACE).await?;
+        for index in 0..count {
+            stream.write_all(&made(2 * index + 1)).await?;
+        }
+        std::io::Result::Ok(())
+    };
+    timeout(PATIENCE, written).await.expect("the server reads, or hangs up").is_err()
+}
+
+/// S14: CVE-2023-44487. Each stream is reset as soon as it is opened, which frees its place at once.
+#[tokio::test]
+async fn a_flood_of_resets_keeps_nobody_from_a_token() {
+    let served = Served::new().await;
+    let reset = |stream| {
+        let headers = frame(HEADERS, END_STREAM | END_HEADERS, stream, GET);
+        [headers, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+    };
+    let floods = (0..4).map(|_| async {
+        let mut stream = served.connect().await;
+        flooded(&mut stream, 10_000, reset).await
+    });
+    tokio::join!(futures::future::join_all(floods), honest(&served, 20));
+    honest(&served, 1).await;
+    open_are(&served, 0).await;
+}
+
+/// S14: CVE-2024-27316. A header section that never ends is not collected.
+#[tokio::test]
+async fn a_header_section_without_an_end_ends_the_connection() {
+    let served = Served::new().await;
+    let field = [b"\0\x01x\x7f\x81\x7e".as_slice(), &[b'y'; 16_000 - 6]].concat();
+    let endless = |stream| match stream {
+        1 => frame(HEADERS, 0, 1, GET),
+        _ => frame(CONTINUATION, 0, 1, &field),
+    };
+    let mut stream = served.connect().await;
+    assert!(flooded(&mut stream, 4_096, endless).await, "64 MiB of header fields were read");
+    honest(&served, 1).await;
+}
