@@ -256,6 +256,7 @@ async fn serve_tokens(socket: TcpListener, algorithm: Algorithm, secret: SecretV
         issuer: Issuer::parse("https://keywright.auth.svc").unwrap(),
         lifetimes: Default::default(),
         body_limits: Default::default(),
+        used_assertions: Arc::default(),
         throttle: Throttle::new(None),
         metrics: TokenMetrics::new(&mut Default::default()),
     };
@@ -302,7 +303,8 @@ fn client(number: usize) -> Client {
         uid: format!("00000000-0000-0000-0000-{number:012}"),
         created_at: Timestamp::UNIX_EPOCH,
         access: vec![Access { resource: ObjectName::new("shop", "invoices"), scopes: scopes() }],
-        secret_method: SecretMethod::Any,
+        secret_method: Some(SecretMethod::Any),
+        private_key_jwt: None,
         token_lifetime: None,
         disabled: false,
     }

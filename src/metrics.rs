@@ -2,7 +2,7 @@
 
 use crate::{
     ambient,
-    oauth::{Error, error::Code},
+    oauth::{Error, error::Code, used::UsedAssertions},
     registry::Seen,
     replica::Watched,
 };
@@ -14,6 +14,7 @@ use prometheus_client::{
 };
 use std::{
     fmt::{self, Write as _},
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::watch;
@@ -117,5 +118,25 @@ impl Collector for SnapshotAge {
             ages.encode_family(&labels)?.encode_gauge(&age.as_secs_f64())?;
         }
         Ok(())
+    }
+}
+
+/// How many client assertions are remembered, so that none is used twice.
+#[derive(Debug)]
+pub struct RememberedAssertions(Arc<UsedAssertions>);
+
+impl RememberedAssertions {
+    /// Counts what is remembered here.
+    #[must_use]
+    pub fn new(used: Arc<UsedAssertions>) -> Self {
+        Self(used)
+    }
+}
+
+impl Collector for RememberedAssertions {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Client assertions that this replica remembers, so that none is used twice";
+        let mut gauge = encoder.encode_descriptor("keywright_remembered_assertions", help, None, MetricType::Gauge)?;
+        gauge.encode_gauge(&i64::try_from(self.0.len()).unwrap_or(i64::MAX))
     }
 }

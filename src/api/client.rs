@@ -2,6 +2,7 @@
 
 use super::{
     condition::Condition,
+    jwks::JsonWebKeySet,
     rotation::{Revocation, Rotation, StoredSchedule},
     rules,
     stored::Stored,
@@ -98,12 +99,16 @@ pub struct AccessEntry {
 /// How a client may authenticate: each member that is present is allowed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.clientSecret)")
-    .message("nothing is allowed here: write clientSecret: {}, or leave authentication out, which means the same"))]
+#[x_kube(validation = Rule::new("has(self.clientSecret) || has(self.privateKeyJwt)")
+    .message("nothing is allowed here: write clientSecret: {} or privateKeyJwt: {jwks: {keys: [...]}}, or leave authentication out, which means clientSecret: {}"))]
 pub struct Authentication {
     /// With the secret in its Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<ClientSecret>,
+    /// With a JWT that the client signs (private_key_jwt: RFC 7523, RFC 10070). Without clientSecret beside it, the client's Secret holds
+    /// everything but a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key_jwt: Option<PrivateKeyJwt>,
 }
 
 /// Authentication with a client secret (RFC 6749 §2.3.1).
@@ -114,6 +119,18 @@ pub struct ClientSecret {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Any", "client_secret_basic", "client_secret_post"]))]
     pub method: Option<String>,
+}
+
+/// Authentication with a JWT that the client signs (RFC 7523): iss and sub are the client id, aud is the issuer, exp at most five minutes
+/// away, and each jti is good for one request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PrivateKeyJwt {
+    /// The public halves of the keys that it signs with. They stand here, and are never fetched from a URL.
+    pub jwks: JsonWebKeySet,
+    /// true: aud may also be the URL of the token endpoint, as libraries older than RFC 10070 write it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub legacy_audience: Option<bool>,
 }
 
 /// A client's access tokens.

@@ -9,6 +9,8 @@ pub mod client;
 #[expect(unreachable_pub, reason = "the same")]
 pub mod condition;
 pub mod crd;
+#[expect(unreachable_pub, reason = "the same")]
+pub mod jwks;
 pub mod register;
 #[expect(unreachable_pub, reason = "the same")]
 pub mod resource;

@@ -2,7 +2,8 @@
 //!
 //! Two writes exist: [`Manifest::created`] for POST, and [`Manifest::patch`], a merge patch that carries the resourceVersion
 //! and uid of the Secret it was made from. Both carry the fence. Keys that we did not write are kept; which ones we wrote,
-//! the annotation [`KEYS`] says, the key of the secret's value first.
+//! the annotation [`KEYS`] says, the key of the secret's value first. A client that has no secret gets the same without one, and
+//! without credential and fence.
 
 use crate::{
     api::{self, OAuthClient},
@@ -17,7 +18,8 @@ use kube::{Resource as _, ResourceExt, api::ObjectMeta};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Annotation of a managed Secret: the data keys that we wrote, comma-separated, the one with the secret's value first.
+/// Annotation of a managed Secret: the data keys that we wrote, comma-separated, the one with the secret's value first: before the
+/// first comma stands nothing where there is no such value.
 pub(crate) const KEYS: &str = "keywright.dev/keys";
 
 /// The names of the data keys.
@@ -84,7 +86,26 @@ pub(crate) struct Manifest<'a> {
 impl Manifest<'_> {
     /// The Secret for POST.
     pub(crate) fn created(&self, published: Published<'_>) -> Secret {
-        let data = self.data(published.value);
+        self.secret(Some(published))
+    }
+
+    /// The same of a client that has no secret.
+    pub(crate) fn created_without_secret(&self) -> Secret {
+        self.secret(None)
+    }
+
+    /// The merge patch (RFC 7396) that turns `found` into what the Secret should say, or nothing if it says so already.
+    pub(crate) fn patch(&self, found: &Secret, published: Published<'_>) -> Option<Value> {
+        self.changes(found, Some(published))
+    }
+
+    /// The same of a client that has no secret (any more).
+    pub(crate) fn patch_without_secret(&self, found: &Secret) -> Option<Value> {
+        self.changes(found, None)
+    }
+
+    fn secret(&self, published: Option<Published<'_>>) -> Secret {
+        let data = self.data(published.map(|published| published.value));
         Secret {
             metadata: ObjectMeta {
                 name: Some(self.shape.name.clone()),
@@ -100,12 +121,15 @@ impl Manifest<'_> {
         }
     }
 
-    /// The merge patch (RFC 7396) that turns `found` into what the Secret should say, or nothing if it says so already.
-    pub(crate) fn patch(&self, found: &Secret, published: Published<'_>) -> Option<Value> {
-        let data = self.data(published.value);
+    fn changes(&self, found: &Secret, published: Option<Published<'_>>) -> Option<Value> {
+        let data = self.data(published.map(|published| published.value));
         let mut metadata = Map::new();
         insert_changes(&mut metadata, "labels", &self.labels(), found.metadata.labels.as_ref());
         insert_changes(&mut metadata, "annotations", &self.annotations(published, &data), found.metadata.annotations.as_ref());
+        if published.is_none() && found.annotations().contains_key(api::ANNOTATION_CREDENTIAL) {
+            let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+            annotations[api::ANNOTATION_CREDENTIAL] = Value::Null;
+        }
         if let Some(owners) = self.owners(found) {
             metadata.insert("ownerReferences".to_owned(), json!(owners));
         }
@@ -133,18 +157,20 @@ impl Manifest<'_> {
     }
 
     /// Standard name, name in this Secret, and value of each data key. No trailing newlines.
-    fn data(&self, value: &SecretValue) -> Vec<(&'static str, String, Vec<u8>)> {
+    fn data(&self, value: Option<&SecretValue>) -> Vec<(&'static str, String, Vec<u8>)> {
         let issuer = &self.endpoints.issuer;
         let scopes: BTreeSet<&Scope> = self.client.access.iter().flat_map(|access| &access.scopes).collect();
         let scope = space_delimited(scopes);
         let method = match self.client.secret_method {
-            SecretMethod::Post => "client_secret_post",
-            SecretMethod::Any | SecretMethod::Basic => "client_secret_basic",
+            None => "private_key_jwt",
+            Some(SecretMethod::Post) => "client_secret_post",
+            Some(SecretMethod::Any | SecretMethod::Basic) => "client_secret_basic",
         };
+        let value = value.map(|value| value.expose().to_owned()).unwrap_or_default();
         let ca = self.endpoints.ca.clone().unwrap_or_default();
         let entries: Vec<(&'static str, String)> = match self.shape.format {
             Format::ServiceBinding => vec![
-                ("client-secret", value.expose().to_owned()),
+                ("client-secret", value),
                 ("type", "oauth2".to_owned()),
                 ("provider", "keywright".to_owned()),
                 ("client-id", self.client.id.to_string()),
@@ -157,7 +183,7 @@ impl Manifest<'_> {
                 ("ca.crt", ca),
             ],
             Format::Env => vec![
-                ("CLIENT_SECRET", value.expose().to_owned()),
+                ("CLIENT_SECRET", value),
                 ("CLIENT_ID", self.client.id.to_string()),
                 ("TOKEN_URL", format!("{issuer}/oauth2/token")),
                 ("ISSUER_URL", issuer.clone()),
@@ -177,12 +203,15 @@ impl Manifest<'_> {
         labels
     }
 
-    fn annotations(&self, published: Published<'_>, data: &[(&'static str, String, Vec<u8>)]) -> BTreeMap<String, String> {
+    fn annotations(&self, published: Option<Published<'_>>, data: &[(&'static str, String, Vec<u8>)]) -> BTreeMap<String, String> {
         let mut annotations = self.shape.annotations.clone();
-        let keys = data.iter().map(|(_, name, _)| name.as_str()).collect::<Vec<_>>().join(",");
+        let value = published.is_none().then_some("");
+        let keys = value.into_iter().chain(data.iter().map(|(_, name, _)| name.as_str())).collect::<Vec<_>>().join(",");
         annotations.insert(KEYS.to_owned(), keys);
-        annotations.insert(api::ANNOTATION_CREDENTIAL.to_owned(), published.id.as_str().to_owned());
-        annotations.insert(api::ANNOTATION_FENCE.to_owned(), fence_text(published.fence));
+        if let Some(published) = published {
+            annotations.insert(api::ANNOTATION_CREDENTIAL.to_owned(), published.id.as_str().to_owned());
+            annotations.insert(api::ANNOTATION_FENCE.to_owned(), fence_text(published.fence));
+        }
         annotations
     }
 
@@ -234,10 +263,14 @@ pub(crate) fn withdrawal_patch(found: &Secret, client_uid: &str) -> Value {
     })
 }
 
-/// The data keys that we wrote, the secret's first.
+/// The data keys that we wrote, the secret's first, if there is one.
 pub(crate) fn written_keys(found: &Secret) -> Vec<String> {
-    let text = found.metadata.annotations.as_ref().and_then(|annotations| annotations.get(KEYS));
-    text.map(|text| text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()).unwrap_or_default()
+    let names = found.annotations().get(KEYS).into_iter().flat_map(|text| text.split(','));
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn has_no_value(found: &Secret) -> bool {
+    found.annotations().get(KEYS).is_some_and(|text| text.starts_with(','))
 }
 
 /// The value that the Secret holds under the key where we wrote it, or would write it.
@@ -246,6 +279,9 @@ pub(crate) fn stored_value(found: &Secret, shape: &Shape) -> Option<SecretValue>
         Format::ServiceBinding => "client-secret",
         Format::Env => "CLIENT_SECRET",
     };
+    if has_no_value(found) {
+        return None;
+    }
     let planned = shape.renamed.get(standard).cloned().unwrap_or_else(|| standard.to_owned());
     let name = written_keys(found).into_iter().next().unwrap_or(planned);
     let bytes = found.data.as_ref()?.get(&name)?;

@@ -3,6 +3,7 @@
 mod contested;
 mod look;
 mod restarts;
+mod secretless;
 mod settled;
 mod steps;
 
@@ -167,7 +168,8 @@ impl Controller {
 
 impl Work<'_> {
     async fn run(&self, cached: &OAuthClient) -> Result<Outcome, Fault> {
-        let done = self.walk(cached).await;
+        let has_secret = self.client.secret_method.is_some();
+        let done = if has_secret { self.walk(cached).await } else { self.keep_without_secret(cached).await };
         if let Err(fault) = &done {
             self.report_fault(cached, fault).await;
         }
@@ -235,7 +237,7 @@ impl Work<'_> {
             self.confirm_digest_key(&seen, &situation.slots).await?;
             match self.take(&step, &seen, &situation).await {
                 Err(fault) if fault.is_contended() && seen.secret.is_some() && seen.holder() == Holder::Nobody => {
-                    return Ok(Progress::Waiting(Box::new(seen), "waiting for the garbage collector to take the former Secret".to_owned()));
+                    return Ok(Progress::Waiting(Box::new(seen), findings::being_collected().to_owned()));
                 }
                 Err(fault) if !fault.is_contended() || contended > 0 => return Err(fault),
                 Err(_) => contended += 1,

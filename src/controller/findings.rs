@@ -26,7 +26,9 @@ impl Grants {
 
 /// The verdict on a client whose Secret is settled.
 pub(crate) fn verdict(grants: &Grants, credentials: &[Credential], disabled: bool, secret: &str) -> Verdict {
-    let synced = Finding::yes(Reason::Issued, format!("the Secret {secret} holds the current credential"));
+    // A client without a secret has no credentials.
+    let held = if credentials.is_empty() { "says everything; there is no secret in it" } else { "holds the current credential" };
+    let synced = Finding::yes(Reason::Issued, format!("the Secret {secret} {held}"));
     let overlapping = credentials.iter().filter(|known| known.state == CredentialState::Previous).count();
     let ready = if disabled {
         Finding::no(Reason::Disabled, "spec.disabled is true: the client gets no token")
@@ -38,7 +40,7 @@ pub(crate) fn verdict(grants: &Grants, credentials: &[Credential], disabled: boo
         let message = format!("the Secret {secret} holds the current credential; {overlapping} earlier still accepted");
         Finding::yes(Reason::Overlapping, message)
     } else {
-        Finding::yes(Reason::Issued, format!("the Secret {secret} holds the current credential"))
+        Finding::yes(Reason::Issued, format!("the Secret {secret} {held}"))
     };
     Verdict { ready, authorized: Some(grants.authorized()), synced: Some(synced) }
 }
@@ -58,9 +60,19 @@ pub(crate) fn registered() -> &'static str {
     "a credential is registered; it is published once every replica accepts it"
 }
 
+/// Of a client without a secret.
+pub(crate) fn not_known_to_all() -> &'static str {
+    "its Secret is written once every replica knows the client"
+}
+
 /// After the write that revokes.
 pub(crate) fn revoked() -> &'static str {
     "credentials made before spec.revocation.secretsIssuedBefore are refused; a new one is on its way"
+}
+
+/// A Secret of ours belongs to an object that is gone.
+pub(crate) fn being_collected() -> &'static str {
+    "waiting for the garbage collector to take the former Secret"
 }
 
 /// A gate that does not open names who keeps it shut.

@@ -105,7 +105,8 @@ mod tests {
             uid: uid.to_owned(),
             created_at: at(0),
             access: Vec::new(),
-            secret_method: SecretMethod::Any,
+            secret_method: Some(SecretMethod::Any),
+            private_key_jwt: None,
             token_lifetime: Some(SignedDuration::from_hours(1)),
             disabled: false,
         };

@@ -2,6 +2,7 @@
 
 use super::{
     credential::{Credential, CredentialId},
+    jwk::VerificationKey,
     names::{ClientId, ObjectName, Scope},
     usage::Usage,
 };
@@ -17,6 +18,15 @@ pub enum SecretMethod {
     Basic,
     /// The request body alone.
     Post,
+}
+
+/// How a client may prove by its own key who it is (RFC 7523).
+#[derive(Debug, Clone)]
+pub struct PrivateKeyJwt {
+    /// The public halves of its keys, at least one.
+    pub keys: Vec<VerificationKey>,
+    /// Whether its assertions may be addressed to the URL of the token endpoint, as before RFC 10070.
+    pub legacy_audience: bool,
 }
 
 /// One line of `spec.access`: an API and the scopes that the client wants there.
@@ -41,8 +51,10 @@ pub struct Client {
     pub created_at: Timestamp,
     /// What it wants.
     pub access: Vec<Access>,
-    /// How it may present its secret.
-    pub secret_method: SecretMethod,
+    /// How it may present its secret; `None`: it has none.
+    pub secret_method: Option<SecretMethod>,
+    /// Its keys; `None`: it signs no assertions. Without a secret and without keys there is no client.
+    pub private_key_jwt: Option<PrivateKeyJwt>,
     /// `spec.accessToken.lifetime`; absent: the installation's default of 15 minutes.
     pub token_lifetime: Option<SignedDuration>,
     /// The kill switch.

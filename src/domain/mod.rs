@@ -6,6 +6,7 @@ pub mod client;
 pub mod credential;
 pub mod duration;
 pub mod grants;
+pub mod jwk;
 pub mod key_rotation;
 pub mod names;
 pub mod resource;

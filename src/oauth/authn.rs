@@ -1,16 +1,19 @@
-//! Client authentication by secret (RFC 6749 §2.3.1): one path for every outcome.
+//! Client authentication (RFC 6749 §2.3), and that by secret: one path for every outcome.
 //!
 //! An unknown, a disabled and a wrongly authenticated client cost the same number of HMAC rounds over inputs of the same length,
 //! and end in the same error, so that neither time nor bytes say which client ids exist.
 
 use super::{
     Error,
-    request::{Presentation, Presented},
+    metadata::Issuer,
+    presented::{Presentation, Presented, Proof},
+    private_key_jwt,
+    used::UsedAssertions,
 };
 use crate::{
     domain::{
         client::{Client, RegisteredClient, SecretMethod},
-        credential::{Credential, CredentialId, CredentialState, Digest, MAX_CREDENTIALS},
+        credential::{Credential, CredentialId, CredentialState, Digest, MAX_CREDENTIALS, SecretValue},
         names::ClientId,
     },
     keys::DigestKey,
@@ -19,20 +22,35 @@ use crate::{
 use jiff::Timestamp;
 use std::{hint::black_box, net::IpAddr, sync::LazyLock};
 
+/// What clients are authenticated by.
+#[derive(Clone, Copy)]
+pub struct Authority<'s> {
+    /// Who there is.
+    pub snapshot: &'s Snapshot,
+    /// The key of the digests of their secrets.
+    pub digest: &'s DigestKey,
+    /// Whom their assertions are addressed to.
+    pub issuer: &'s Issuer,
+    /// The assertions that are used up.
+    pub used: &'s UsedAssertions,
+    /// The wall clock.
+    pub now: Timestamp,
+}
+
 /// A client that proved who it is.
 #[derive(Clone, Copy)]
 pub struct Authenticated<'s> {
     /// The client.
     pub client: &'s Client,
-    /// The credential that it used.
-    pub credential: &'s CredentialId,
+    /// The credential that it used; `None`: it has signed an assertion.
+    pub credential: Option<&'s CredentialId>,
     registered: &'s RegisteredClient,
 }
 
 impl Authenticated<'_> {
-    /// Counts the use of the credential.
+    /// Counts the use of the credential, if there is one.
     pub fn note_use(&self, now: Timestamp, from: IpAddr) {
-        if let Some(usage) = self.registered.usage(self.credential) {
+        if let Some(usage) = self.credential.and_then(|credential| self.registered.usage(credential)) {
             usage.note(now, from);
         }
     }
@@ -62,23 +80,35 @@ static NO_CREDENTIAL: LazyLock<Credential> = LazyLock::new(|| Credential {
     last_used_at: None,
 });
 
-/// Finds the client whose registered credential was presented.
+/// Finds the client that was presented, and looks at its proof.
 ///
 /// # Errors
-/// [`Error::InvalidClient`], whatever the reason; [`Error::InDoubt`] where the credential has ended and nobody has confirmed it yet.
-pub fn authenticate<'s>(
-    presented: Option<&Presented>,
-    snapshot: &'s Snapshot,
-    key: &DigestKey,
-    now: Timestamp,
+/// [`Error::InvalidClient`], whatever the reason; [`Error::InDoubt`] where the credential has ended and nobody has confirmed it yet;
+/// [`Error::TooManyTokens`] where a client uses more assertions than fit.
+pub fn authenticate<'s>(presented: Option<&Presented>, authority: &Authority<'s>) -> Result<Authenticated<'s>, Error> {
+    let Presented { client_id, proof } = presented.ok_or(Error::InvalidClient)?;
+    let registered = ClientId::parse(client_id).ok().and_then(|id| registered(authority.snapshot, &id));
+    match proof {
+        Proof::Secret(secret, presentation) => by_secret(registered, secret, *presentation, authority),
+        Proof::Assertion(assertion) => {
+            private_key_jwt::verify(client_id, assertion, registered.map(|registered| &registered.client), authority)?;
+            let registered = registered.ok_or(Error::InvalidClient)?;
+            Ok(Authenticated { client: &registered.client, credential: None, registered })
+        }
+    }
+}
+
+fn by_secret<'s>(
+    registered: Option<&'s RegisteredClient>,
+    secret: &SecretValue,
+    presentation: Presentation,
+    authority: &Authority<'s>,
 ) -> Result<Authenticated<'s>, Error> {
-    let presented = presented.ok_or(Error::InvalidClient)?;
-    let registered = ClientId::parse(&presented.client_id).ok().and_then(|id| registered(snapshot, &id));
-    let acceptance = |known: &Credential| acceptance(known, now, snapshot.clients_agreed);
-    let matching = matching_credential(registered, presented, key, acceptance);
+    let acceptance = |known: &Credential| acceptance(known, authority.now, authority.snapshot.clients_agreed);
+    let matching = matching_credential(registered, secret, authority.digest, acceptance);
     match (registered, matching) {
-        (Some(registered), Some((credential, acceptance))) if may_present(&registered.client, presented.presentation) => match acceptance {
-            Acceptance::Accepted => Ok(Authenticated { client: &registered.client, credential, registered }),
+        (Some(registered), Some((credential, acceptance))) if may_present(&registered.client, presentation) => match acceptance {
+            Acceptance::Accepted => Ok(Authenticated { client: &registered.client, credential: Some(credential), registered }),
             Acceptance::Undecided => Err(Error::InDoubt),
             Acceptance::Refused => Err(Error::InvalidClient),
         },
@@ -99,13 +129,13 @@ fn registered<'s>(snapshot: &'s Snapshot, id: &ClientId) -> Option<&'s Registere
 /// how many credentials it has, nor which one matched.
 fn matching_credential<'s>(
     registered: Option<&'s RegisteredClient>,
-    presented: &Presented,
+    secret: &SecretValue,
     key: &DigestKey,
     acceptance: impl Fn(&Credential) -> Acceptance,
 ) -> Option<(&'s CredentialId, Acceptance)> {
     let nobody = (NOBODY, std::slice::from_ref(&*NO_CREDENTIAL));
     let (uid, credentials) = registered.map_or(nobody, |known| (known.client.uid.as_str(), known.credentials.as_slice()));
-    let secret = presented.secret.expose().as_bytes();
+    let secret = secret.expose().as_bytes();
     let rounds = credentials.len().max(MAX_CREDENTIALS);
     let padded = credentials.iter().map(Some).chain(std::iter::repeat(None)).take(rounds);
     padded.fold(None, |found, credential| {
@@ -128,9 +158,10 @@ fn acceptance(credential: &Credential, now: Timestamp, agreed: Option<Timestamp>
 
 fn may_present(client: &Client, presentation: Presentation) -> bool {
     let allowed = match client.secret_method {
-        SecretMethod::Any => true,
-        SecretMethod::Basic => presentation == Presentation::Basic,
-        SecretMethod::Post => presentation == Presentation::Post,
+        None => false,
+        Some(SecretMethod::Any) => true,
+        Some(SecretMethod::Basic) => presentation == Presentation::Basic,
+        Some(SecretMethod::Post) => presentation == Presentation::Post,
     };
     allowed && !client.disabled
 }

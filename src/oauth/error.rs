@@ -44,11 +44,14 @@ pub enum Error {
     #[error("the parameter {0} is not supported")]
     UnsupportedParameter(&'static str),
     /// RFC 6749 §2.3.
-    #[error("the client authenticates in more than one way; use the Authorization header or client_secret, not both")]
+    #[error("the client authenticates in more than one way; use one of the Authorization header, client_secret and client_assertion")]
     SeveralAuthentications,
     /// The body names another client than the Authorization header.
     #[error("client_id in the body and in the Authorization header differ")]
     ClientIdMismatch,
+    /// RFC 7521 §4.2: another kind of assertion than ours.
+    #[error("client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer")]
+    UnsupportedAssertionType,
     /// Whatever is wrong with the client's authentication: never says what.
     #[error("client authentication failed")]
     InvalidClient,
@@ -154,7 +157,8 @@ impl Error {
             | Self::MissingParameter(_)
             | Self::UnsupportedParameter(_)
             | Self::SeveralAuthentications
-            | Self::ClientIdMismatch => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
+            | Self::ClientIdMismatch
+            | Self::UnsupportedAssertionType => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
             Self::InvalidClient => (StatusCode::UNAUTHORIZED, Code::InvalidClient),
             Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, Code::UnsupportedGrantType),
             Self::UnauthorizedClient => (StatusCode::BAD_REQUEST, Code::UnauthorizedClient),
@@ -240,7 +244,7 @@ pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 #[cfg(test)]
-pub(crate) const ALL: [Error; 29] = [
+pub(crate) const ALL: [Error; 30] = [
     Error::NotFound,
     Error::MethodNotAllowed("POST"),
     Error::RequestTimeout,
@@ -254,6 +258,7 @@ pub(crate) const ALL: [Error; 29] = [
     Error::UnsupportedParameter("authorization_details"),
     Error::SeveralAuthentications,
     Error::ClientIdMismatch,
+    Error::UnsupportedAssertionType,
     Error::InvalidClient,
     Error::TooManyFailures(3),
     Error::UnsupportedGrantType,

@@ -126,7 +126,8 @@ struct Metadata<'a> {
     /// Required, but there is no authorization endpoint: empty, for strict parsers.
     response_types_supported: [&'static str; 0],
     grant_types_supported: [&'static str; 1],
-    token_endpoint_auth_methods_supported: [&'static str; 2],
+    token_endpoint_auth_methods_supported: [&'static str; 3],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     openid: Option<OpenId>,
 }
@@ -159,7 +160,8 @@ fn document(issuer: &Issuer, openid: Option<OpenId>) -> Vec<u8> {
         jwks_uri: issuer.jwks_uri(),
         response_types_supported: [],
         grant_types_supported: ["client_credentials"],
-        token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+        token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         openid,
     };
     serde_json::to_vec(&metadata).unwrap_or_default()
@@ -231,7 +233,8 @@ mod tests {
                 "jwks_uri": "https://h/t/oauth2/jwks",
                 "response_types_supported": [],
                 "grant_types_supported": ["client_credentials"],
-                "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+                "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+                "token_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "PS256", "EdDSA"],
             })
         );
     }

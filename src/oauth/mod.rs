@@ -1,4 +1,4 @@
-//! The protocol (RFC 6749, 6750, 7662, 8414, 8707, 9068), as functions of a request, a snapshot and the time. No socket, no API
+//! The protocol (RFC 6749, 7521, 7523, 8414, 8707, 9068, 10070), as functions of a request, a snapshot and the time. No socket, no API
 //! server, no clock. Every error is made by one table (`error`).
 //!
 //! A token request passes through these in order:
@@ -12,14 +12,19 @@
 //!
 //! What makes a request unreadable is told before the client is authenticated; what it asks for is looked at only after.
 
+pub mod assertion;
 pub mod authn;
 pub mod basic;
 pub mod error;
 pub mod form;
 pub mod grant;
 pub mod issue;
+pub mod json;
 pub mod metadata;
+pub mod presented;
+pub mod private_key_jwt;
 pub mod request;
 pub mod throttle;
+pub mod used;
 
 pub use error::Error;

@@ -1,9 +1,8 @@
 //! From an HTTP request to what a client asks for (RFC 6749 §4.4.2). The URL's query is never read (§2.3.1).
 
 use super::{
-    Error,
-    basic::{Authorization, authorization},
-    form,
+    Error, form,
+    presented::{Authenticating, Presented, presented},
 };
 use crate::domain::{credential::SecretValue, names::Audience};
 use http::{HeaderMap, Method, header};
@@ -13,25 +12,6 @@ use std::borrow::Cow;
 pub struct Head<'a> {
     headers: &'a HeaderMap,
     has_content_type: bool,
-}
-
-/// How a secret was presented (RFC 6749 §2.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presentation {
-    /// In the Authorization header: client_secret_basic.
-    Basic,
-    /// In the body: client_secret_post.
-    Post,
-}
-
-/// A client's credentials as they came, neither known nor right.
-pub struct Presented {
-    /// Any text: not every one is a client id.
-    pub client_id: String,
-    /// Any text, possibly none.
-    pub secret: SecretValue,
-    /// Where they stood.
-    pub presentation: Presentation,
 }
 
 /// The API that a request names by `resource` (RFC 8707) or `audience`, its alias.
@@ -90,9 +70,8 @@ impl<'a> Head<'a> {
             return Err(Error::UnsupportedMediaType);
         }
         let form = TokenForm::read(body)?;
-        let presented = presented(self.headers, form.client_id, form.client_secret, form.has_assertion)?;
         Ok(TokenRequest {
-            presented,
+            presented: presented(self.headers, form.authenticating)?,
             grant_type: form.grant_type,
             scope: form.scope,
             target: form.target,
@@ -104,9 +83,7 @@ impl<'a> Head<'a> {
 struct TokenForm<'a> {
     grant_type: Option<Cow<'a, str>>,
     scope: Option<Cow<'a, str>>,
-    client_id: Option<Cow<'a, str>>,
-    client_secret: Option<SecretValue>,
-    has_assertion: bool,
+    authenticating: Authenticating<'a>,
     has_authorization_details: bool,
     target: Target<'a>,
 }
@@ -135,9 +112,12 @@ impl<'a> TokenForm<'a> {
         Ok(Self {
             grant_type: grant_type.value(),
             scope: scope.value(),
-            client_id: client_id.value(),
-            client_secret: secret.value().map(|text| SecretValue::from_text(text.into_owned())),
-            has_assertion: assertion.value().is_some() || assertion_type.value().is_some(),
+            authenticating: Authenticating {
+                client_id: client_id.value(),
+                client_secret: secret.value().map(|text| SecretValue::from_text(text.into_owned())),
+                assertion: assertion.value(),
+                assertion_type: assertion_type.value(),
+            },
             has_authorization_details: details.value().is_some(),
             target,
         })
@@ -184,34 +164,10 @@ impl<'a> Target<'a> {
     }
 }
 
-/// At most one way of authentication (RFC 6749 §2.3). A scheme that is none of ours authenticates nobody, whatever else is there.
-fn presented(
-    headers: &HeaderMap,
-    body_id: Option<Cow<'_, str>>,
-    body_secret: Option<SecretValue>,
-    has_assertion: bool,
-) -> Result<Option<Presented>, Error> {
-    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
-    let header = fields.next().map(|value| authorization(value.as_bytes()));
-    if fields.next().is_some() {
-        return Err(Error::SeveralAuthentications);
-    }
-    match (header, body_secret) {
-        (Some(Authorization::OtherScheme), _) => Ok(None),
-        (Some(_), Some(_)) => Err(Error::SeveralAuthentications),
-        (Some(_), None) | (None, Some(_)) if has_assertion => Err(Error::SeveralAuthentications),
-        (Some(Authorization::Basic(client_id, secret)), None) => match body_id {
-            Some(other) if other != client_id => Err(Error::ClientIdMismatch),
-            _ => Ok(Some(Presented { client_id, secret, presentation: Presentation::Basic })),
-        },
-        (None, Some(secret)) => Ok(body_id.map(|id| Presented { client_id: id.into_owned(), secret, presentation: Presentation::Post })),
-        (Some(Authorization::MalformedBasic), None) | (None, None) => Ok(None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::presented::{Presentation, Proof};
     use http::{HeaderName, HeaderValue};
 
     const FORM: (HeaderName, &str) = (header::CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -243,7 +199,10 @@ mod tests {
         let headers = appended(fields);
         let request = Head::read(&Method::POST, &headers)?.token_request(body.as_bytes())?;
         Ok(Read {
-            credentials: request.presented.map(|it| (it.presentation, it.client_id, it.secret.expose().to_owned())),
+            credentials: request.presented.map(|it| match it.proof {
+                Proof::Secret(secret, presentation) => (presentation, it.client_id, secret.expose().to_owned()),
+                Proof::Assertion(_) => panic!("no test here sends an assertion that can be read"),
+            }),
             grant_type: request.grant_type.map(Cow::into_owned),
             scope: request.scope.map(Cow::into_owned),
             target: match request.target {
@@ -364,7 +323,20 @@ mod tests {
         assert_eq!(credentials(&[FORM], ""), Ok(None));
         assert_eq!(credentials(&[FORM], "client_id=a"), Ok(None));
         assert_eq!(credentials(&[FORM], "client_secret=b"), Ok(None));
-        assert_eq!(credentials(&[FORM], "client_assertion=x&client_assertion_type=y"), Ok(None));
+    }
+
+    /// J13, J16: RFC 7521 §4.2.
+    #[test]
+    fn an_assertion_comes_with_its_type() {
+        let jwt = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+        for (body, expected) in [
+            (format!("{jwt}&client_assertion=a.b.c"), Ok(None)),
+            ("client_assertion=a.b.c".to_owned(), Err(Error::MissingParameter("client_assertion_type"))),
+            (jwt.to_owned(), Err(Error::MissingParameter("client_assertion"))),
+            ("client_assertion=a.b.c&client_assertion_type=y".to_owned(), Err(Error::UnsupportedAssertionType)),
+        ] {
+            assert_eq!(credentials(&[FORM], &body), expected, "{body}");
+        }
     }
 
     /// G07, G09, G10.

@@ -1,17 +1,14 @@
 //! From an `OAuthClient` to a client.
 
 use super::{
-    Policy, Refusal,
+    Policy, Refusal, authentication,
     refusal::{Identity, Problem, Problems},
     secret,
 };
 use crate::{
-    api::{
-        OAuthClient,
-        client::{AccessEntry, Authentication},
-    },
+    api::{OAuthClient, client::AccessEntry},
     domain::{
-        client::{Access, Client, SecretMethod},
+        client::{Access, Client},
         duration,
         names::{ClientId, ObjectName, Scope},
     },
@@ -31,20 +28,21 @@ pub fn client(policy: &Policy, object: &OAuthClient) -> Result<Client, Refusal> 
     let mut problems = Problems::default();
     let id = problems.note(client_id(policy, &name, spec.client_id.as_deref()));
     let access = access(&name.namespace, &spec.access, &mut problems);
-    let secret_method = problems.note(secret_method(policy, spec.authentication.as_ref()));
+    let methods = authentication::methods(policy, spec.authentication.as_ref(), &mut problems);
     let lifetime = spec.access_token.as_ref().and_then(|tokens| tokens.lifetime.as_deref());
     let token_lifetime = lifetime.and_then(|text| problems.note(token_lifetime(policy, text)));
     if let Some(template) = &spec.secret {
         secret::check(template, &mut problems);
     }
     let disabled = spec.disabled.unwrap_or_default();
-    problems.finish(id.zip(secret_method).map(|(id, secret_method)| Client {
+    problems.finish(id.map(|id| Client {
         id,
         object: name,
         uid,
         created_at,
         access,
-        secret_method,
+        secret_method: methods.secret,
+        private_key_jwt: methods.private_key_jwt,
         token_lifetime,
         disabled,
     }))
@@ -94,29 +92,6 @@ pub(super) fn scopes(path: &str, names: &[String], problems: &mut Problems) -> V
         problems.invalid(format!("{path}: an entry without scopes gives nothing: list at least one"));
     }
     scopes
-}
-
-fn secret_method(policy: &Policy, authentication: Option<&Authentication>) -> Result<SecretMethod, Problem> {
-    let method = authentication.and_then(|allowed| allowed.client_secret.as_ref()).and_then(|secret| secret.method.as_deref());
-    let (name, wanted) = match method {
-        _ if authentication.is_some_and(|allowed| allowed.client_secret.is_none()) => {
-            let message = "spec.authentication: nothing is allowed here: write clientSecret: {}, or leave authentication out";
-            return Err(Problem::Invalid(message.to_owned()));
-        }
-        None | Some("Any") => ("Any", SecretMethod::Any),
-        Some("client_secret_basic") => ("client_secret_basic", SecretMethod::Basic),
-        Some("client_secret_post") => ("client_secret_post", SecretMethod::Post),
-        Some(other) => {
-            return Err(Problem::Invalid(format!(
-                "spec.authentication.clientSecret.method: {other:?} is unknown: write Any, client_secret_basic or client_secret_post"
-            )));
-        }
-    };
-    policy.allowed(wanted).ok_or_else(|| {
-        Problem::Forbidden(format!(
-            "spec.authentication.clientSecret.method: the platform's policy does not allow {name}: write Any, which means what it allows"
-        ))
-    })
 }
 
 fn token_lifetime(policy: &Policy, text: &str) -> Result<SignedDuration, Problem> {

@@ -6,6 +6,7 @@
 //! Nothing here looks at other objects: who of two keeps a client id or an audience, decides `registry::index`.
 
 mod audience;
+mod authentication;
 mod client;
 mod refusal;
 mod resource;

@@ -61,7 +61,9 @@ pub enum PolicyError {
     #[error("maxOverlap is shorter than minOverlap: no rotation could keep to both")]
     Overlaps,
     /// The methods.
-    #[error("authentication.methods: list client_secret_basic, client_secret_post or both; without any no client could authenticate")]
+    #[error(
+        "authentication.methods: list some of client_secret_basic, client_secret_post and private_key_jwt; without any no client could authenticate"
+    )]
     Methods,
     /// The limit.
     #[error("clientsPerNamespace: 0 would allow no client at all: write 1 or more, or leave it out")]
@@ -85,11 +87,12 @@ enum AudiencePattern {
     Below(String),
 }
 
-/// Which ways to send a secret are allowed.
+/// Which ways to authenticate are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Methods {
     basic: bool,
     post: bool,
+    private_key_jwt: bool,
 }
 
 #[derive(Deserialize)]
@@ -132,7 +135,7 @@ impl Default for Policy {
         Self {
             audiences: Vec::new(),
             client_ids: Vec::new(),
-            methods: Methods { basic: true, post: true },
+            methods: Methods { basic: true, post: true, private_key_jwt: true },
             namespace_label_keys: ["kubernetes.io/metadata.name".to_owned()].into(),
             max_lifetime: SignedDuration::from_hours(1),
             min_overlap: SHORTEST_OVERLAP,
@@ -163,11 +166,16 @@ impl Policy {
     /// What remains of the ways that a client wants to send its secret; `None`: nothing.
     pub(super) fn allowed(&self, wanted: SecretMethod) -> Option<SecretMethod> {
         match (wanted, self.methods) {
-            (SecretMethod::Any, Methods { basic: true, post: true }) => Some(SecretMethod::Any),
+            (SecretMethod::Any, Methods { basic: true, post: true, .. }) => Some(SecretMethod::Any),
             (SecretMethod::Any | SecretMethod::Basic, Methods { basic: true, .. }) => Some(SecretMethod::Basic),
             (SecretMethod::Any | SecretMethod::Post, Methods { post: true, .. }) => Some(SecretMethod::Post),
             _ => None,
         }
+    }
+
+    /// Whether clients may sign assertions.
+    pub(super) fn allows_private_key_jwt(&self) -> bool {
+        self.methods.private_key_jwt
     }
 
     /// The labels of namespaces that grants may select by, and that a snapshot keeps.
@@ -233,10 +241,11 @@ fn client_id(text: &str) -> Result<ClientId, PolicyError> {
 }
 
 fn methods(names: &[String]) -> Result<Methods, PolicyError> {
-    let known = names.iter().all(|name| matches!(name.as_str(), "client_secret_basic" | "client_secret_post"));
+    const KNOWN: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    let methods = Methods { basic: has("client_secret_basic"), post: has("client_secret_post") };
-    if known && (methods.basic || methods.post) { Ok(methods) } else { Err(PolicyError::Methods) }
+    let [basic, post, private_key_jwt] = KNOWN.map(has);
+    let all_known = names.iter().all(|name| KNOWN.contains(&name.as_str()));
+    if all_known && !names.is_empty() { Ok(Methods { basic, post, private_key_jwt }) } else { Err(PolicyError::Methods) }
 }
 
 /// Who names no burst gets what ten seconds give: many processes of one client may start at once.
@@ -292,7 +301,7 @@ mod tests {
             ("{clientIds: [{clientId: 'a b', namespaces: [x]}]}", "is no client id"),
             ("{clientIds: [{clientId: a, namespaces: []}]}", "names no namespace"),
             ("{authentication: {methods: []}}", "without any no client could authenticate"),
-            ("{authentication: {methods: [none]}}", "list client_secret_basic, client_secret_post or both"),
+            ("{authentication: {methods: [none]}}", "list some of client_secret_basic, client_secret_post and private_key_jwt"),
             ("{maxLifetime: 59s}", "not a time of at least a minute"),
             ("{maxLifetime: 1 hour}", "not a time of at least a minute"),
             ("{minOverlap: 9m}", "minOverlap: \"9m\" is no overlap"),
@@ -359,6 +368,7 @@ mod tests {
             (only("client_secret_basic"), Post, None),
             (only("client_secret_post"), Any, Some(Post)),
             (only("client_secret_post"), Basic, None),
+            (only("private_key_jwt"), Any, None),
         ] {
             assert_eq!(policy.allowed(wanted), allowed);
         }

@@ -174,7 +174,8 @@ mod tests {
             uid: "u".to_owned(),
             created_at: at(0),
             access: Vec::new(),
-            secret_method: SecretMethod::Any,
+            secret_method: Some(SecretMethod::Any),
+            private_key_jwt: None,
             token_lifetime: None,
             disabled: false,
         };

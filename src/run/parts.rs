@@ -14,10 +14,11 @@ use crate::{
     installation::Reach,
     keys::certificate,
     lease::{Candidate, Leadership, Terms},
-    metrics::{self, SnapshotAge, TokenMetrics},
+    metrics::{self, RememberedAssertions, SnapshotAge, TokenMetrics},
     oauth::{
         grant::Lifetimes,
         throttle::{Rate, Throttle},
+        used::UsedAssertions,
     },
     registry::{
         Registry,
@@ -78,6 +79,7 @@ pub(super) struct Replica {
     served: Arc<Served>,
     tokens: TokenMetrics,
     open_connections: Gauge,
+    used_assertions: Arc<UsedAssertions>,
 }
 
 /// What is handed over once.
@@ -116,12 +118,15 @@ impl Replica {
         let tokens = TokenMetrics::new(&mut metrics);
         let open_connections = metrics::open_connections(&mut metrics);
         metrics.register_collector(Box::new(SnapshotAge::new(registry.seen())));
+        let used_assertions: Arc<UsedAssertions> = Arc::default();
+        metrics.register_collector(Box::new(RememberedAssertions::new(Arc::clone(&used_assertions))));
         let replica = Self {
             requests: cluster::requests(config, ANSWER).map_err(failed)?,
             watches: cluster::watches(config).map_err(failed)?,
             served: Arc::default(),
             tokens,
             open_connections,
+            used_assertions,
             leases,
             registry,
             contact,
@@ -286,6 +291,7 @@ impl Replica {
             issuer: self.settings.issuer.clone(),
             lifetimes: Lifetimes { max: policy.max_lifetime, ..Lifetimes::default() },
             body_limits: BodyLimits::default(),
+            used_assertions: Arc::clone(&self.used_assertions),
             throttle: Throttle::new(policy.quota.map(|quota| Rate::per_second(quota.burst, quota.tokens_per_second))),
             metrics: self.tokens.clone(),
         }

@@ -8,6 +8,7 @@ use crate::{
         grant::Lifetimes,
         metadata::{Issuer, JWKS_PATH, TOKEN_PATH},
         throttle::Throttle,
+        used::UsedAssertions,
     },
     registry::snapshot::Snapshot,
     replica::contact::Contact,
@@ -28,6 +29,8 @@ pub struct Endpoint {
     pub lifetimes: Lifetimes,
     /// How large and slow a body may be.
     pub body_limits: BodyLimits,
+    /// The client assertions that are used up.
+    pub used_assertions: Arc<UsedAssertions>,
     /// Who asks too much.
     pub throttle: Throttle,
     /// What is counted.

@@ -6,7 +6,7 @@ use crate::{
     metrics::Outcome,
     oauth::{
         Error,
-        authn::{Authenticated, authenticate},
+        authn::{Authenticated, Authority, authenticate},
         grant::permit,
         issue::{Success, issue},
         request::{Head, TokenRequest},
@@ -68,13 +68,14 @@ fn decide(endpoint: &Endpoint, head: Head<'_>, body: &[u8], circumstances: Circu
 
 /// The secret first: a right one never learns of the failures of others. In doubt nothing is known to be a failure.
 fn authenticated<'s>(
-    endpoint: &Endpoint,
+    endpoint: &'s Endpoint,
     request: &TokenRequest<'_>,
     snapshot: &'s Snapshot,
     Circumstances { address, moment, standing }: Circumstances,
 ) -> Result<Authenticated<'s>, Error> {
     let digest = &snapshot.keys.as_deref().ok_or(Error::Unavailable)?.digest;
-    let found = authenticate(request.presented.as_ref(), snapshot, digest, moment.wall);
+    let authority = Authority { snapshot, digest, issuer: &endpoint.issuer, used: &endpoint.used_assertions, now: moment.wall };
+    let found = authenticate(request.presented.as_ref(), &authority);
     let client_id = request.presented.as_ref().map_or("", |presented| presented.client_id.as_str());
     let failures = &endpoint.throttle.failures;
     match &found {

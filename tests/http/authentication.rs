@@ -1,6 +1,9 @@
 //! Client authentication by secret: the C rows.
 
-use crate::fixture::{Answer, Replica, SECRET, basic, client, credential, other_id, refused, unauthorized};
+use crate::{
+    fixture::{Answer, Replica, SECRET, basic, client, credential, other_id, refused, unauthorized},
+    signer::JWT_BEARER,
+};
 use axum::http::header;
 use jiff::{SignedDuration, Timestamp};
 use keywright::domain::{
@@ -86,7 +89,7 @@ async fn what_does_not_authenticate_is_401_with_a_challenge() {
         (vec![], post("a%07b", SECRET)),
         (vec![], post("%C3%A9", SECRET)),
         (vec![basic("", "")], GRANT.to_owned()),
-        (vec![], format!("{GRANT}&client_assertion=a.b.c&client_assertion_type=urn:x")),
+        (vec![], format!("{GRANT}&client_assertion=a.b.c&client_assertion_type={JWT_BEARER}")),
     ];
     for (fields, body) in cases {
         let answer = replica.post(&fields, &body).await;

@@ -30,7 +30,8 @@ async fn both_documents_name_the_issuer_and_what_is_there() {
     let oauth = oauth.json();
     assert_eq!(oauth["issuer"], ISSUER);
     assert_eq!(oauth["grant_types_supported"], json!(["client_credentials"]));
-    assert_eq!(oauth["token_endpoint_auth_methods_supported"], json!(["client_secret_basic", "client_secret_post"]));
+    assert_eq!(oauth["token_endpoint_auth_methods_supported"], json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]));
+    assert_eq!(oauth["token_endpoint_auth_signing_alg_values_supported"], json!(["RS256", "ES256", "PS256", "EdDSA"]));
     assert_eq!(oauth["response_types_supported"], json!([]));
     let openid = replica.get(OPENID).await.json();
     assert_eq!(openid["subject_types_supported"], json!(["public"]));

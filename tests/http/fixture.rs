@@ -98,6 +98,7 @@ impl Replica {
             issuer: Issuer::parse(issuer).unwrap(),
             lifetimes: Lifetimes::default(),
             body_limits,
+            used_assertions: Arc::default(),
             throttle,
             metrics: TokenMetrics::new(&mut registry),
         };
@@ -230,7 +231,8 @@ pub(crate) fn client(name: &str, access: Vec<Access>) -> RegisteredClient {
         uid: format!("00000000-0000-0000-0000-{:012x}", name.bytes().map(u64::from).sum::<u64>()),
         created_at: Timestamp::UNIX_EPOCH,
         access,
-        secret_method: SecretMethod::Any,
+        secret_method: Some(SecretMethod::Any),
+        private_key_jwt: None,
         token_lifetime: None,
         disabled: false,
     };
@@ -295,8 +297,8 @@ fn clients() -> Vec<RegisteredClient> {
         match client.object.name.as_str() {
             "without-secret" => credentials.clear(),
             "disabled" | "switch" => client.disabled = true,
-            "header-alone" => client.secret_method = SecretMethod::Basic,
-            "body-alone" | "method" => client.secret_method = SecretMethod::Post,
+            "header-alone" => client.secret_method = Some(SecretMethod::Basic),
+            "body-alone" | "method" => client.secret_method = Some(SecretMethod::Post),
             _ => {}
         }
     }

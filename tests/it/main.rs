@@ -37,6 +37,7 @@ mod replicas;
 mod restarted;
 mod rotated;
 mod secrecy;
+mod secretless;
 mod soak;
 mod split;
 mod stale;

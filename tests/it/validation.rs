@@ -115,7 +115,10 @@ async fn an_oauthclient_that_cannot_be_meant_is_refused_with_a_message_that_help
         (client("rotation: {retire: Never}"), r#"supported values: "WhenUnused", "AfterOverlap""#),
         (client("rotation: {policy: Off}"), r#"supported values: "Scheduled", "Manual""#),
         (client("revocation: {secretsIssuedBefore: yesterday}"), "spec.revocation.secretsIssuedBefore"),
-        (client("authentication: {}"), "nothing is allowed here: write clientSecret: {}, or leave authentication out"),
+        (
+            client("authentication: {}"),
+            "nothing is allowed here: write clientSecret: {} or privateKeyJwt: {jwks: {keys: [...]}}, or leave authentication out",
+        ),
         (
             client("authentication: {clientSecret: {method: Post}}"),
             r#"supported values: "Any", "client_secret_basic", "client_secret_post""#,
@@ -127,6 +130,34 @@ async fn an_oauthclient_that_cannot_be_meant_is_refused_with_a_message_that_help
         (client("accessToken: {lifetime: 59s}"), "a token is valid for at least a minute: write 1m or more"),
     ])
     .await;
+}
+
+/// S16: a private key is the worst that can stand in an object.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_cannot_be_meant_are_refused_with_a_message_that_helps() {
+    let keys = |keys: &str| client(&format!("authentication: {{privateKeyJwt: {{jwks: {{keys: [{keys}]}}}}}}"));
+    let p256 = r#"kty: EC, crv: P-256, x: a, "y": b"#;
+    let mut rows: Vec<_> = keywright::domain::jwk::PRIVATE_MEMBERS
+        .iter()
+        .map(|member| (keys(&format!("{{{p256}, {member}: x}}")), "this is a private key (it has "))
+        .collect();
+    rows.extend([
+        (client("authentication: {privateKeyJwt: {}}"), "privateKeyJwt.jwks: Required value"),
+        (client("authentication: {privateKeyJwt: {jwks: {}}}"), "jwks.keys: Required value"),
+        (keys(""), "should have at least 1 items"),
+        (keys(&numbered(9, |_| format!("{{{p256}}}"))), "must have at most 8 items"),
+        (keys("{crv: P-256}"), "kty: Required value"),
+        (keys("{kty: oct}"), r#"supported values: "RSA", "EC", "OKP""#),
+        (keys("{kty: RSA, \"n\": a, e: AQAB}"), "an RSA key has n, e and alg, which is RS256 or PS256"),
+        (keys("{kty: RSA, \"n\": a, e: AQAB, alg: RS512}"), "an RSA key has n, e and alg, which is RS256 or PS256"),
+        (keys("{kty: EC, crv: P-384, x: a, \"y\": b}"), "an EC key has x, y and crv, which is P-256; its alg is ES256"),
+        (keys(&format!("{{{p256}, alg: ES384}}")), "an EC key has x, y and crv, which is P-256; its alg is ES256"),
+        (keys("{kty: OKP, crv: X25519, x: x}"), "an OKP key has x and crv, which is Ed25519"),
+        (keys(&format!("{{{p256}, use: enc}}")), "a key that signs has use: sig, or none"),
+        (keys(&format!("{{{p256}, kid: a}}, {{{p256}, kid: b}}, {{{p256}, kid: a}}")), "two keys have the same kid"),
+        (keys(&format!("{{{p256}, kid: {}}}", "x".repeat(257))), "may not be more than 256"),
+    ]);
+    each_is_refused(rows).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

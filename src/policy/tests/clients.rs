@@ -19,7 +19,7 @@ fn two_lines_are_a_client() {
     assert_eq!((client.uid.as_str(), client.created_at), ("u-1", "2026-11-23T00:00:00Z".parse::<Timestamp>().unwrap()));
     assert_eq!(client.access[0].resource, ObjectName::new("shop", "invoices"));
     assert_eq!(client.access[0].scopes[0].as_str(), "invoices.read");
-    assert_eq!((client.secret_method, client.token_lifetime, client.disabled), (SecretMethod::Any, None, false));
+    assert_eq!((client.secret_method, client.token_lifetime, client.disabled), (Some(SecretMethod::Any), None, false));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn everything_that_a_client_can_say_is_heard() {
     assert_eq!(client.id.as_str(), "billing.night");
     assert_eq!(client.access[0].resource, ObjectName::new("billing", "own"));
     assert_eq!(client.access[0].scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(), ["b", "a"]);
-    assert_eq!((client.secret_method, client.disabled), (SecretMethod::Post, true));
+    assert_eq!((client.secret_method, client.disabled), (Some(SecretMethod::Post), true));
     assert_eq!(client.token_lifetime, Some(SignedDuration::from_hours(1)));
 }
 
@@ -89,7 +89,7 @@ fn each_mistake_in_a_client_says_what_to_change() {
         ),
         (
             "{access: [], authentication: {}}",
-            "spec.authentication: nothing is allowed here: write clientSecret: {}, or leave authentication out",
+            "spec.authentication: nothing is allowed here: write clientSecret: {} or privateKeyJwt, or leave authentication out",
         ),
         (
             "{access: [], authentication: {clientSecret: {method: none}}}",
@@ -162,7 +162,66 @@ fn what_the_platform_does_not_allow_a_client_is_a_policy_violation() {
         assert_eq!(refused(client(&basic, &an_oauth_client(spec))), (Reason::PolicyViolation, message.to_owned()), "{spec}");
     }
     let any = client(&basic, &an_oauth_client("{access: [], authentication: {clientSecret: {method: Any}}}")).unwrap();
-    assert_eq!(any.secret_method, SecretMethod::Basic);
+    assert_eq!(any.secret_method, Some(SecretMethod::Basic));
+}
+
+const P256: &str = "kty: EC, crv: P-256, x: f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU, y: x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
+
+fn with_keys(keys: &str) -> OAuthClient {
+    an_oauth_client(&format!("{{access: [], authentication: {{privateKeyJwt: {{jwks: {{keys: [{keys}]}}}}}}}}"))
+}
+
+/// J01, J03, J17: what is there is allowed, and nothing else.
+#[test]
+fn a_client_may_have_a_secret_or_keys_or_both() {
+    let keys = client(&Policy::default(), &with_keys(&format!("{{{P256}, kid: a}}, {{{P256}, x5c: [MAA=]}}"))).unwrap();
+    let registered = keys.private_key_jwt.unwrap();
+    assert_eq!((keys.secret_method, registered.keys.len(), registered.legacy_audience), (None, 2, false));
+    assert_eq!(registered.keys[0].kid(), Some("a"));
+    let both = format!(
+        "{{access: [], authentication: {{clientSecret: {{}}, privateKeyJwt: {{legacyAudience: true, jwks: {{keys: [{{{P256}}}]}}}}}}}}"
+    );
+    let both = client(&Policy::default(), &an_oauth_client(&both)).unwrap();
+    assert_eq!((both.secret_method, both.private_key_jwt.unwrap().legacy_audience), (Some(SecretMethod::Any), true));
+    let neither = client(&Policy::default(), &an_oauth_client("{access: []}")).unwrap();
+    assert!(neither.private_key_jwt.is_none());
+}
+
+/// S16: what the schema does not see is refused here.
+#[test]
+fn keys_that_verify_nothing_are_refused_by_place() {
+    for (keys, message) in [
+        (String::new(), "spec.authentication.privateKeyJwt.jwks.keys: 1 to 8 keys"),
+        (
+            format!(
+                "{{{P256}}}, {{kty: EC, crv: P-256, x: f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU, y: f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU}}"
+            ),
+            "spec.authentication.privateKeyJwt.jwks.keys[1]: this is no key: its members do not fit each other",
+        ),
+        (
+            format!("{{{P256}, d: x}}"),
+            "spec.authentication.privateKeyJwt.jwks.keys[0]: the member \"d\" belongs to a private key, which everybody who may read this object now has: make a new key, and write its public half",
+        ),
+        (
+            format!("{{{P256}, kid: a}}, {{{P256}, kid: a}}"),
+            "spec.authentication.privateKeyJwt.jwks.keys: two keys have the same kid: give each a name of its own",
+        ),
+    ] {
+        assert_eq!(refused(client(&Policy::default(), &with_keys(&keys))), (Reason::InvalidSpec, message.to_owned()));
+    }
+}
+
+#[test]
+fn the_platform_says_whether_clients_have_secrets_or_keys() {
+    let (secrets, keys) =
+        (policy("{authentication: {methods: [client_secret_post]}}"), policy("{authentication: {methods: [private_key_jwt]}}"));
+    let (reason, message) = refused(client(&secrets, &with_keys(&format!("{{{P256}}}"))));
+    assert_eq!(reason, Reason::PolicyViolation);
+    assert!(message.contains("does not allow private_key_jwt: write clientSecret: {} instead"), "{message}");
+    assert!(client(&keys, &with_keys(&format!("{{{P256}}}"))).is_ok());
+    let (reason, message) = refused(client(&keys, &an_oauth_client("{access: []}")));
+    assert_eq!(reason, Reason::PolicyViolation);
+    assert!(message.contains("does not allow Any: clients do without a secret here"), "{message}");
 }
 
 #[test]

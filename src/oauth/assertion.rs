@@ -1,0 +1,141 @@
+//! A client assertion as it came (RFC 7521 §4.2, RFC 7523 §3): a JWT in the compact serialization, read strictly, and nothing in
+//! it believed yet.
+
+use super::json;
+use crate::domain::{
+    jwk::{VerificationKey, algorithm_named},
+    resource::Algorithm,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+
+/// The `client_assertion_type` of a JWT (RFC 7523 §2.2).
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Most characters of an assertion.
+const LONGEST: usize = 16 * 1024;
+/// How many seconds the clock of whoever made an assertion may be ahead of ours.
+const AHEAD: i64 = 30;
+
+/// An assertion. No Debug: until it is used it is a credential.
+pub struct Assertion {
+    /// `iss`.
+    pub issuer: String,
+    /// `sub`.
+    pub subject: String,
+    /// `aud`, never empty.
+    pub audience: Vec<String>,
+    /// `jti`.
+    pub id: Option<String>,
+    algorithm: Algorithm,
+    kid: Option<String>,
+    expires_at: i64,
+    issued_at: Option<i64>,
+    not_before: Option<i64>,
+    signed: String,
+    signature: Vec<u8>,
+}
+
+/// What is there is not what it should be.
+struct Malformed;
+
+impl Assertion {
+    /// Reads an assertion. `None`: whatever is wrong with its form.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let (signed, signature) = text.rsplit_once('.').filter(|_| text.len() <= LONGEST)?;
+        let (header, claims) = signed.split_once('.')?;
+        let header = json::object(&decoded(header)?)?;
+        let claims = json::object(&decoded(claims)?)?;
+        let (algorithm, kid) = read_header(&header).ok()?;
+        Some(Self {
+            issuer: text_of(&claims, "iss").ok()??,
+            subject: text_of(&claims, "sub").ok()??,
+            audience: audience(&claims)?,
+            id: text_of(&claims, "jti").ok()?,
+            algorithm,
+            kid,
+            expires_at: date(&claims, "exp").ok()??,
+            issued_at: date(&claims, "iat").ok()?,
+            not_before: date(&claims, "nbf").ok()?,
+            signature: decoded(signature)?,
+            signed: signed.to_owned(),
+        })
+    }
+
+    /// Whether one of `keys` signed it. Where none may have, one of nobody's is tried, so that the time does not tell.
+    #[must_use]
+    pub fn is_signed_by<'k>(&self, keys: impl IntoIterator<Item = &'k VerificationKey>, nobodys: &[VerificationKey]) -> bool {
+        let verifies = |key: &VerificationKey| key.verifies(self.signed.as_bytes(), &self.signature);
+        let mut candidates = keys.into_iter().filter(|key| key.may_have_signed(self.algorithm, self.kid.as_deref())).peekable();
+        if candidates.peek().is_none() {
+            let _ = nobodys.iter().find(|key| key.algorithm() == self.algorithm).map(verifies);
+        }
+        candidates.any(verifies)
+    }
+
+    /// The second from which on it is no longer valid: `exp`, or `life` seconds after `iat` where that is sooner.
+    #[must_use]
+    pub fn ends_at(&self, life: i64) -> i64 {
+        self.expires_at.min(self.issued_at.map_or(i64::MAX, |issued_at| issued_at.saturating_add(life)))
+    }
+
+    /// Whether it has begun, not ended, and will end within `life` seconds.
+    #[must_use]
+    pub fn is_timely(&self, life: i64, now: i64) -> bool {
+        let has_begun = [self.issued_at, self.not_before].into_iter().flatten().all(|begin| begin <= now + AHEAD);
+        let ends_at = self.ends_at(life);
+        has_begun && now < ends_at && ends_at <= now + life + AHEAD
+    }
+}
+
+/// The alphabet of RFC 7515 §2: no padding, no white space, no bits left over.
+fn decoded(part: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(part).ok()
+}
+
+/// `alg` is one of ours and never `none`; an extension that has to be understood (`crit`) is not; `typ` is absent or one of a
+/// client assertion's (RFC 7523 §2.2, RFC 8725 §3.11). Keys and where to find them (`jwk`, `jku`, `x5c`, `x5u`) are ignored.
+fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), Malformed> {
+    let algorithm = text_of(header, "alg")?.as_deref().and_then(algorithm_named).ok_or(Malformed)?;
+    let understood = !header.contains_key("crit") && !header.contains_key("b64");
+    let typ = text_of(header, "typ")?.is_none_or(|typ| is_assertion(&typ));
+    if understood && typ { Ok((algorithm, text_of(header, "kid")?)) } else { Err(Malformed) }
+}
+
+/// A media type without regard to case, whose `application/` may be left out (RFC 7515 §4.1.9).
+fn is_assertion(typ: &str) -> bool {
+    let typ = typ.to_ascii_lowercase();
+    matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "client-authentication+jwt")
+}
+
+fn text_of(object: &Map<String, Value>, member: &str) -> Result<Option<String>, Malformed> {
+    match object.get(member) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Malformed),
+    }
+}
+
+/// RFC 7519 §4.1.3: a text, or an array of texts.
+fn audience(claims: &Map<String, Value>) -> Option<Vec<String>> {
+    match claims.get("aud")? {
+        Value::String(one) => Some(vec![one.clone()]),
+        Value::Array(several) if !several.is_empty() => several.iter().map(|one| one.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    }
+}
+
+/// A NumericDate (RFC 7519 §2), in whole seconds.
+fn date(claims: &Map<String, Value>, member: &str) -> Result<Option<i64>, Malformed> {
+    match claims.get(member) {
+        None => Ok(None),
+        Some(value) => value.as_i64().or_else(|| whole_seconds(value)).map(Some).ok_or(Malformed),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "bounded before")]
+fn whole_seconds(value: &Value) -> Option<i64> {
+    let seconds = value.as_f64().filter(|seconds| seconds.abs() < 1e15)?;
+    Some(seconds.floor() as i64)
+}

@@ -1,0 +1,86 @@
+//! How a client says who it is: at most one way in a request (RFC 6749 §2.3).
+
+use super::{
+    Error,
+    assertion::{Assertion, JWT_BEARER},
+    basic::{Authorization, authorization},
+};
+use crate::domain::credential::SecretValue;
+use http::{HeaderMap, header};
+use std::borrow::Cow;
+
+/// How a secret was presented (RFC 6749 §2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presentation {
+    /// In the Authorization header: client_secret_basic.
+    Basic,
+    /// In the body: client_secret_post.
+    Post,
+}
+
+/// A client's credentials as they came, neither known nor right.
+pub struct Presented {
+    /// Any text: not every one is a client id.
+    pub client_id: String,
+    /// What is to prove it.
+    pub proof: Proof,
+}
+
+/// What a client shows.
+pub enum Proof {
+    /// A secret: any text, possibly none.
+    Secret(SecretValue, Presentation),
+    /// A signed assertion (RFC 7521 §4.2).
+    Assertion(Box<Assertion>),
+}
+
+/// What of a form authenticates a client; empty parameters are absent.
+pub(super) struct Authenticating<'a> {
+    pub(super) client_id: Option<Cow<'a, str>>,
+    pub(super) client_secret: Option<SecretValue>,
+    pub(super) assertion: Option<Cow<'a, str>>,
+    pub(super) assertion_type: Option<Cow<'a, str>>,
+}
+
+/// A scheme that is none of ours authenticates nobody, whatever else is there.
+pub(super) fn presented(headers: &HeaderMap, form: Authenticating<'_>) -> Result<Option<Presented>, Error> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let header = fields.next().map(|value| authorization(value.as_bytes()));
+    if fields.next().is_some() {
+        return Err(Error::SeveralAuthentications);
+    }
+    let has_assertion = form.assertion.is_some() || form.assertion_type.is_some();
+    match (header, form.client_secret) {
+        (Some(Authorization::OtherScheme), _) => Ok(None),
+        (Some(_), Some(_)) => Err(Error::SeveralAuthentications),
+        (Some(_), None) | (None, Some(_)) if has_assertion => Err(Error::SeveralAuthentications),
+        (Some(Authorization::Basic(client_id, secret)), None) => match form.client_id {
+            Some(other) if other != client_id => Err(Error::ClientIdMismatch),
+            _ => Ok(Some(Presented { client_id, proof: Proof::Secret(secret, Presentation::Basic) })),
+        },
+        (None, Some(secret)) => {
+            let proof = Proof::Secret(secret, Presentation::Post);
+            Ok(form.client_id.map(|id| Presented { client_id: id.into_owned(), proof }))
+        }
+        (None, None) => asserted(form.client_id, form.assertion, form.assertion_type),
+        (Some(Authorization::MalformedBasic), None) => Ok(None),
+    }
+}
+
+/// RFC 7521 §4.2: `client_id` may be left out, because the assertion names its subject.
+fn asserted(
+    client_id: Option<Cow<'_, str>>,
+    assertion: Option<Cow<'_, str>>,
+    assertion_type: Option<Cow<'_, str>>,
+) -> Result<Option<Presented>, Error> {
+    match (assertion, assertion_type.as_deref()) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Error::MissingParameter("client_assertion_type")),
+        (None, Some(_)) => Err(Error::MissingParameter("client_assertion")),
+        (Some(text), Some(JWT_BEARER)) => Ok(Assertion::read(&text).map(|assertion| Presented {
+            client_id: client_id.map_or_else(|| assertion.subject.clone(), Cow::into_owned),
+            proof: Proof::Assertion(Box::new(assertion)),
+        })),
+        (Some(_), Some(_)) => Err(Error::UnsupportedAssertionType),
+    }
+}

@@ -1,0 +1,83 @@
+//! From `spec.authentication` to how a client may authenticate.
+
+use super::{
+    Policy,
+    refusal::{Problem, Problems},
+};
+use crate::{
+    api::client::{Authentication, ClientSecret, PrivateKeyJwt as Spec},
+    domain::{
+        client::{PrivateKeyJwt, SecretMethod},
+        jwk::VerificationKey,
+    },
+};
+use std::collections::BTreeSet;
+
+/// Most keys of a client; the schema says the same.
+const MOST_KEYS: usize = 8;
+
+/// How a client may authenticate: by at least one of them.
+#[derive(Debug, Clone)]
+pub(super) struct Methods {
+    pub(super) secret: Option<SecretMethod>,
+    pub(super) private_key_jwt: Option<PrivateKeyJwt>,
+}
+
+/// What is left out means a secret.
+pub(super) fn methods(policy: &Policy, authentication: Option<&Authentication>, problems: &mut Problems) -> Methods {
+    let secret = match authentication {
+        None => Some(&ClientSecret { method: None }),
+        Some(Authentication { client_secret, private_key_jwt }) => {
+            if client_secret.is_none() && private_key_jwt.is_none() {
+                problems.invalid(
+                    "spec.authentication: nothing is allowed here: write clientSecret: {} or privateKeyJwt, or leave authentication out",
+                );
+            }
+            client_secret.as_ref()
+        }
+    };
+    let private_key_jwt = authentication.and_then(|allowed| allowed.private_key_jwt.as_ref());
+    Methods {
+        secret: secret.and_then(|secret| problems.note(secret_method(policy, secret.method.as_deref()))),
+        private_key_jwt: private_key_jwt.and_then(|spec| keys(policy, spec, problems)),
+    }
+}
+
+fn secret_method(policy: &Policy, method: Option<&str>) -> Result<SecretMethod, Problem> {
+    let (name, wanted) = match method {
+        None | Some("Any") => ("Any", SecretMethod::Any),
+        Some("client_secret_basic") => ("client_secret_basic", SecretMethod::Basic),
+        Some("client_secret_post") => ("client_secret_post", SecretMethod::Post),
+        Some(other) => {
+            return Err(Problem::Invalid(format!(
+                "spec.authentication.clientSecret.method: {other:?} is unknown: write Any, client_secret_basic or client_secret_post"
+            )));
+        }
+    };
+    policy.allowed(wanted).ok_or_else(|| {
+        let instead = match wanted {
+            SecretMethod::Any => "clients do without a secret here: write authentication: {privateKeyJwt: {jwks: {keys: […]}}}",
+            SecretMethod::Basic | SecretMethod::Post => "write Any, which means what it allows",
+        };
+        Problem::Forbidden(format!("spec.authentication.clientSecret.method: the platform's policy does not allow {name}: {instead}"))
+    })
+}
+
+fn keys(policy: &Policy, spec: &Spec, problems: &mut Problems) -> Option<PrivateKeyJwt> {
+    const PATH: &str = "spec.authentication.privateKeyJwt";
+    if !policy.allows_private_key_jwt() {
+        problems.forbidden(format!("{PATH}: the platform's policy does not allow private_key_jwt: write clientSecret: {{}} instead"));
+    }
+    let jwks = &spec.jwks.keys;
+    if jwks.is_empty() || jwks.len() > MOST_KEYS {
+        problems.invalid(format!("{PATH}.jwks.keys: 1 to {MOST_KEYS} keys"));
+        return None;
+    }
+    let read = |(at, jwk)| VerificationKey::from_jwk(jwk).map_err(|error| Problem::Invalid(format!("{PATH}.jwks.keys[{at}]: {error}")));
+    let keys: Vec<VerificationKey> = jwks.iter().enumerate().filter_map(|key| problems.note(read(key))).collect();
+    let mut named = BTreeSet::new();
+    if !keys.iter().filter_map(VerificationKey::kid).all(|kid| named.insert(kid)) {
+        problems.invalid(format!("{PATH}.jwks.keys: two keys have the same kid: give each a name of its own"));
+    }
+    Some(PrivateKeyJwt { keys, legacy_audience: spec.legacy_audience.unwrap_or_default() })
+}
