@@ -1,6 +1,12 @@
 //! The command line. Every flag of `keywright run` is also an environment variable: `KEYWRIGHT_` and the flag's name in
 //! capitals, with `_` for `-`.
 
+mod exit;
+mod token;
+
+pub use exit::Exit;
+pub use token::{Form, SecretMethod, TokenArgs};
+
 use crate::{
     domain::{duration, resource::Algorithm},
     telemetry,
@@ -25,6 +31,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Get an access token with the credentials of a client, from its mounted Secret or the environment.
+    Token(Box<TokenArgs>),
 }
 
 /// Which of the two flows this process runs.

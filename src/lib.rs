@@ -24,9 +24,11 @@
 //! | [`controller`] | observe, validate, plan, build, apply |
 //! | [`keys`] | signing keys, the digest key, the serving certificate |
 //! | [`server`] | HTTP: listener, limits, TLS, handlers |
+//! | [`workload`] | what a workload does with its Secret: `keywright token` |
 
 pub mod ambient;
 pub mod api;
+pub mod causes;
 pub mod cli;
 pub mod cluster;
 pub mod controller;
@@ -42,3 +44,4 @@ pub mod replica;
 pub mod run;
 pub mod server;
 pub mod telemetry;
+pub mod workload;

@@ -3,8 +3,8 @@
 use clap::Parser;
 use keywright::{
     api,
-    cli::{Cli, Command},
-    run,
+    cli::{Cli, Command, Exit},
+    run, workload,
 };
 use std::{io::Write, process::ExitCode};
 
@@ -13,15 +13,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
-        Command::Run(arguments) => run::run(&arguments).map_err(|error| error.to_string()),
-        Command::Crds => print_crds(),
+        Command::Run(arguments) => run::run(&arguments).map_err(|error| (error.to_string(), Exit::Failed)),
+        Command::Crds => print_crds().map_err(|why| (why, Exit::Failed)),
+        Command::Token(arguments) => workload::run(&arguments).map_err(|error| (error.to_string(), error.exit())),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
+        Err((why, exit)) => {
             // The last line that a person sees; standard error may be closed.
             let _ = writeln!(std::io::stderr(), "keywright: {why}");
-            ExitCode::FAILURE
+            exit.into()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Durations as users write them: a whole number and one unit, `90s`, `15m`, `24h`, `30d`.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 /// The grammar, as CRD schemas carry it.
 pub const PATTERN: &str = "^[1-9][0-9]{0,4}(s|m|h|d)$";
@@ -40,6 +40,22 @@ pub fn text(duration: SignedDuration) -> String {
     format!("{}{unit}", seconds / size)
 }
 
+/// About how long, as kubectl says it: whole seconds, minutes, hours or days, so that at least two of them have passed.
+#[must_use]
+pub fn rough(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let (size, unit) = units.into_iter().find(|(size, _)| seconds >= 2 * size).unwrap_or((1, 's'));
+    format!("{}{unit}", seconds / size)
+}
+
+/// How far `time` is from `now`: `in 14m`, `3d ago`.
+#[must_use]
+pub fn relative(time: Timestamp, now: Timestamp) -> String {
+    let left = time.duration_since(now);
+    if left.is_negative() { format!("{} ago", rough(-left)) } else { format!("in {}", rough(left)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +77,26 @@ mod tests {
         }
         assert_eq!(super::text(SignedDuration::from_secs(7_200)), "2h");
         assert_eq!(super::text(SignedDuration::ZERO), "0s");
+    }
+
+    #[test]
+    fn people_are_told_about_how_long() {
+        for (seconds, text) in [
+            (-5, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (7_199, "119m"),
+            (7_200, "2h"),
+            (172_799, "47h"),
+            (172_800, "2d"),
+            (2_592_000, "30d"),
+        ] {
+            assert_eq!(rough(SignedDuration::from_secs(seconds)), text);
+        }
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(relative(at(1_000), at(100)), "in 15m");
+        assert_eq!(relative(at(100), at(1_000)), "15m ago");
+        assert_eq!(relative(at(100), at(100)), "in 0s");
     }
 }

@@ -24,7 +24,7 @@ async fn output(command: Command, input: &str) -> String {
 }
 
 /// The Secret as files, as the kubelet would mount it.
-fn mounted(credentials: &Credentials) -> TempDir {
+pub(crate) fn mounted(credentials: &Credentials) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in &credentials.0 {
         std::fs::write(folder.path().join(name), content).unwrap();

@@ -43,6 +43,7 @@ mod split;
 mod stale;
 mod teams;
 mod tenants;
+mod token_command;
 mod uses;
 mod validation;
 mod workload;
