@@ -8,32 +8,23 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a benchmark ends where something is wrong")]
 #![allow(missing_docs, reason = "a binary has no outside")]
 
+mod shipped;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
 use keywright::{
     ambient,
-    domain::{
-        client::{Access, Client, RegisteredClient, SecretMethod},
-        credential::{Credential, CredentialState, SecretValue},
-        names::{Audience, ClientId, ObjectName, Scope},
-        resource::{Algorithm, Grant, Namespaces, Resource, TokenType},
-    },
-    keys::{DigestKey, KeySet, SigningKey},
-    metrics::TokenMetrics,
-    oauth::{metadata::Issuer, throttle::Throttle},
-    registry::snapshot::Snapshot,
-    replica::contact::{Contact, Patience},
-    server::{Endpoint, Limits, Listener, TlsMode, router, serve},
+    domain::{credential::SecretValue, resource::Algorithm},
+    keys::SigningKey,
+    server::{Limits, Listener, TlsMode, serve},
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::{
     convert::Infallible,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -89,7 +80,7 @@ struct Cost {
 
 fn measure(algorithm: Algorithm) -> Cost {
     let secret = SecretValue::from_random(&ambient::random());
-    let request = token_request(&secret);
+    let request = shipped::token_request(&secret);
     let tokens = Server::start(move |listener| serve_tokens(listener, algorithm, secret));
     let mut token_clients = Clients::open(tokens.address, &request);
     let answer = token_clients.exchange();
@@ -250,101 +241,9 @@ async fn serve_bare(listener: TcpListener, body: Bytes) {
 }
 
 async fn serve_tokens(socket: TcpListener, algorithm: Algorithm, secret: SecretValue) {
-    let endpoint = Endpoint {
-        snapshot: Arc::new(arc_swap::ArcSwap::from_pointee(snapshot(algorithm, &secret))),
-        contact: Arc::new(in_contact()),
-        issuer: Issuer::parse("https://keywright.auth.svc").unwrap(),
-        lifetimes: Default::default(),
-        body_limits: Default::default(),
-        used_assertions: Arc::default(),
-        throttle: Throttle::new(None),
-        metrics: TokenMetrics::new(&mut Default::default()),
-    };
     // The connection is idle while the others have their turn.
     let hour = Duration::from_secs(3600);
     let limits = Limits { head: hour, idle: hour, ..Limits::default() };
     let listener = Listener { socket, tls: TlsMode::Plain, limits, open: Default::default() };
-    serve(listener, router(Arc::new(endpoint)), Default::default()).await;
-}
-
-/// For as long as the benchmark runs.
-fn in_contact() -> Contact {
-    let hour = Duration::from_secs(3600);
-    let contact = Contact::new(Patience { doubt: hour, stale: hour });
-    contact.renewed(ambient::moment(), ambient::moment());
-    contact.refreshed(ambient::moment(), ambient::moment());
-    contact
-}
-
-/// One client among a thousand, with one API and three scopes.
-fn snapshot(algorithm: Algorithm, secret: &SecretValue) -> Snapshot {
-    let digest = DigestKey::new(&ambient::random());
-    let mut snapshot = Snapshot::default();
-    for number in 0..1_000 {
-        let client = client(number);
-        let credentials = vec![credential(&client.uid, &digest, secret)];
-        snapshot.clients.insert(client.id.clone(), Arc::new(RegisteredClient::new(client, credentials)));
-    }
-    let resource = resource(algorithm);
-    snapshot.audiences.insert(resource.audience.clone(), resource.object.clone());
-    snapshot.resources.insert(resource.object.clone(), Arc::new(resource));
-    snapshot.keys = Some(Arc::new(KeySet::new(vec![SigningKey::generate(algorithm).unwrap()], &[], digest)));
-    snapshot
-}
-
-fn scopes() -> Vec<Scope> {
-    ["invoices.read", "invoices.write", "invoices.approve"].map(|text| Scope::parse(text).unwrap()).into()
-}
-
-fn client(number: usize) -> Client {
-    Client {
-        id: ClientId::parse(&format!("billing.worker-{number}")).unwrap(),
-        object: ObjectName::new("billing", format!("worker-{number}")),
-        uid: format!("00000000-0000-0000-0000-{number:012}"),
-        created_at: Timestamp::UNIX_EPOCH,
-        access: vec![Access { resource: ObjectName::new("shop", "invoices"), scopes: scopes() }],
-        secret_method: Some(SecretMethod::Any),
-        private_key_jwt: None,
-        token_lifetime: None,
-        disabled: false,
-    }
-}
-
-fn credential(uid: &str, digest: &DigestKey, secret: &SecretValue) -> Credential {
-    let (id, _) = ambient::draw_credential();
-    let (digest, state) = (digest.digest(uid, &id, secret), CredentialState::Current);
-    Credential { id, digest, state, created_at: Timestamp::UNIX_EPOCH, retire_after: None, accepted_until: None, last_used_at: None }
-}
-
-fn resource(algorithm: Algorithm) -> Resource {
-    let grant = Grant {
-        namespaces: Namespaces::Named(["billing".to_owned()].into()),
-        clients: None,
-        scopes: scopes().into_iter().collect(),
-        claims: serde_json::Map::new(),
-        expires: None,
-    };
-    Resource {
-        object: ObjectName::new("shop", "invoices"),
-        uid: "00000000-0000-0000-0001-000000000000".to_owned(),
-        audience: Audience::parse("https://invoices.shop.svc").unwrap(),
-        scopes: scopes(),
-        grants: vec![grant],
-        algorithm,
-        token_type: TokenType::AtJwt,
-        max_lifetime: None,
-    }
-}
-
-/// As most libraries send it: Basic, the form and a few headers.
-fn token_request(secret: &SecretValue) -> Vec<u8> {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let credentials = STANDARD.encode(format!("billing.worker-500:{}", secret.expose()));
-    let form = "grant_type=client_credentials&scope=invoices.read+invoices.write";
-    format!(
-        "POST /oauth2/token HTTP/1.1\r\nHost: keywright.auth.svc\r\nUser-Agent: bench/1.0\r\nAccept: application/json\r\n\
-         Authorization: Basic {credentials}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
-        form.len()
-    )
-    .into_bytes()
+    serve(listener, shipped::endpoint(algorithm, &secret), Default::default()).await;
 }

@@ -1,0 +1,227 @@
+//! How long honest requests take while others are in the way: `cargo bench --bench hostile` (S13, S14).
+//!
+//! Quiet rounds alternate with rounds in which another process keeps 10,000 connections open that send a byte now and then, and with
+//! rounds in which it floods the endpoint with HTTP/2 streams that it resets at once. An honest client asks for a token two hundred times a
+//! second, each over a connection of its own, and checks each answer. Printed is the time from the connect to the end of the answer, of all
+//! rounds of a kind. The goal is a 99th percentile within twice that of the quiet rounds; nothing fails where it is missed. Server,
+//! attacker and honest client share the machine, the attacker with the lowest priority.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a benchmark ends where something is wrong")]
+#![allow(missing_docs, reason = "a binary has no outside")]
+
+mod shipped;
+
+use keywright::{
+    ambient,
+    domain::{credential::SecretValue, resource::Algorithm},
+    server::{Limits, Listener, TlsMode, serve},
+};
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::sleep,
+};
+
+/// As in the program that is shipped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Rounds of each kind.
+const ROUNDS: usize = 3;
+/// Honest requests of a round, and the time from one to the next.
+const REQUESTS: u32 = 2_000;
+const EVERY: Duration = Duration::from_millis(5);
+/// Connections that are slow.
+const SLOW: usize = 10_000;
+/// Connections that flood, and streams of each of their writes.
+const FLOODING: usize = 8;
+const STREAMS: u32 = 64;
+/// What the attacker does and where, for the process that is the attacker.
+const ATTACK: &str = "KEYWRIGHT_ATTACK";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attack {
+    Slow,
+    Resets,
+}
+
+fn main() {
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    if let Ok(order) = env::var(ATTACK) {
+        let (kind, address) = order.split_once(' ').unwrap();
+        attack(if kind == "slow" { Attack::Slow } else { Attack::Resets }, address.parse().unwrap());
+    }
+    let secret = SecretValue::from_random(&ambient::random());
+    let request = shipped::token_request(&secret);
+    let address = start(secret);
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        for (times, attack) in times.iter_mut().zip([None, Some(Attack::Slow), Some(Attack::Resets)]) {
+            let attacker = attack.map(|attack| Attacker::start(attack, address));
+            times.extend(honest(address, &request));
+            drop(attacker);
+        }
+    }
+    println!("{} honest requests of each kind, ES256, plain HTTP:\n", ROUNDS * REQUESTS as usize);
+    println!("{:<36}{:>10}{:>10}{:>10}{:>16}", "", "median", "p99", "longest", "p99 / quiet p99");
+    let names = ["quiet".to_owned(), format!("{SLOW} slow connections"), format!("{FLOODING} connections of resets")];
+    let quiet = percentile(&mut times[0], 99);
+    for (name, times) in names.iter().zip(&mut times) {
+        let [median, p99, longest] = [50, 99, 100].map(|share| percentile(times, share));
+        let ratio = p99.as_secs_f64() / quiet.as_secs_f64();
+        println!("{name:<36}{:>10}{:>10}{:>10}{ratio:>16.2}", micros(median), micros(p99), micros(longest));
+    }
+}
+
+fn percentile(times: &mut [Duration], share: usize) -> Duration {
+    times.sort();
+    times[(times.len() * share / 100).min(times.len() - 1)]
+}
+
+fn micros(time: Duration) -> String {
+    format!("{} µs", time.as_micros())
+}
+
+/// The endpoint on a runtime of its own.
+fn start(secret: SecretValue) -> SocketAddr {
+    let (started, address) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            started.send(socket.local_addr().unwrap()).unwrap();
+            let listener = Listener { socket, tls: TlsMode::Plain, limits: Limits::default(), open: Default::default() };
+            serve(listener, shipped::endpoint(Algorithm::Es256, &secret), Default::default()).await;
+        });
+    });
+    address.recv().unwrap()
+}
+
+fn honest(address: SocketAddr, request: &[u8]) -> Vec<Duration> {
+    let start = ambient::boot_time();
+    let ask = |number| {
+        std::thread::sleep((start + EVERY * number).saturating_sub(ambient::boot_time()));
+        let begun = ambient::boot_time();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request).unwrap();
+        let mut answer = Vec::with_capacity(4096);
+        while !answer.ends_with(b"}") {
+            let mut octets = [0; 4096];
+            let read = stream.read(&mut octets).unwrap();
+            assert!(read > 0, "the server closed the connection");
+            answer.extend_from_slice(&octets[..read]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+        ambient::boot_time() - begun
+    };
+    (0..REQUESTS).map(ask).collect()
+}
+
+/// A process that attacks until this is dropped.
+struct Attacker(Child);
+
+impl Attacker {
+    /// Returns once the attack is under way.
+    fn start(attack: Attack, address: SocketAddr) -> Self {
+        let kind = if attack == Attack::Slow { "slow" } else { "resets" };
+        let mut command = Command::new(env::current_exe().unwrap());
+        let mut child = command.env(ATTACK, format!("{kind} {address}")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "under way\n");
+        Self(child)
+    }
+}
+
+impl Drop for Attacker {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Never returns; ends with the process that started it, whose end closes standard input.
+fn attack(attack: Attack, address: SocketAddr) -> ! {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    // What an attacker computes, it computes elsewhere.
+    rustix::process::nice(19).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (opened, mut open) = tokio::sync::mpsc::unbounded_channel();
+        let count = if attack == Attack::Slow { SLOW } else { FLOODING };
+        for _ in 0..count {
+            let opened = opened.clone();
+            tokio::spawn(async move {
+                loop {
+                    // Refused, reset, closed: begin again.
+                    let _ = match attack {
+                        Attack::Slow => dribble(address, &opened).await,
+                        Attack::Resets => flood(address, &opened).await,
+                    };
+                }
+            });
+            if attack == Attack::Slow {
+                sleep(Duration::from_micros(200)).await;
+            }
+        }
+        for _ in 0..count {
+            open.recv().await.unwrap();
+        }
+        println!("under way");
+        std::future::pending().await
+    })
+}
+
+type Opened = tokio::sync::mpsc::UnboundedSender<()>;
+
+/// A head that never ends.
+async fn dribble(address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let _ = opened.send(());
+    stream.write_all(b"POST /oauth2/token HTTP/1.1\r\nhost: x\r\nx: ").await?;
+    let mut octet = [0];
+    loop {
+        tokio::select! {
+            read = stream.read(&mut octet) => if read? == 0 { return Ok(()) },
+            () = sleep(Duration::from_secs(1)) => stream.write_all(b"y").await?,
+        }
+    }
+}
+
+/// Streams that are reset as soon as they are opened (CVE-2023-44487); of GET http://x/oauth2/jwks.
+async fn flood(address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let _ = opened.send(());
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
+    let (mut read, mut write) = stream.into_split();
+    let ignore = async { tokio::io::copy(&mut read, &mut tokio::io::sink()).await.map(drop) };
+    let resets = async {
+        for first in (1..u32::MAX / 2).step_by(2 * STREAMS as usize) {
+            write.write_all(&resets(first)).await?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = ignore => ended,
+        ended = resets => ended,
+    }
+}
+
+fn resets(first: u32) -> Vec<u8> {
+    let get: &[u8] = b"\x82\x86\x04\x0c/oauth2/jwks\x01\x01x";
+    let stream = |number: u32| (first + 2 * number).to_be_bytes();
+    let length = u8::try_from(get.len()).unwrap();
+    let frames = |number| {
+        let headers = [&[0, 0, length, 0x1, 0x5], &stream(number)[..], get].concat();
+        [headers, [&[0, 0, 4, 0x3, 0][..], &stream(number), &8_u32.to_be_bytes()].concat()].concat()
+    };
+    (0..STREAMS).flat_map(frames).collect()
+}
