@@ -26,11 +26,15 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
+
+/// Requests of one connection that a client may take back before they are answered, where they are most of its requests: HTTP/2 makes
+/// that cheap for the client alone (CVE-2023-44487).
+const MOST_TAKEN_BACK: usize = 100;
 
 /// The connections of one listener.
 pub(super) struct Connections {
@@ -79,6 +83,9 @@ struct Shared {
 struct Activity {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    /// Requests that were taken back before their answer was made.
+    taken_back: AtomicUsize,
+    abused: Notify,
 }
 
 impl Connections {
@@ -174,6 +181,7 @@ impl Shared {
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
         let grace = tokio::select! {
             _ = connection.as_mut() => return,
+            () = activity.abused.notified() => return,
             () = activity.idle(&self.limits) => self.limits.linger,
             () = lingered(&ending, &self.limits) => self.limits.drain,
         };
@@ -188,7 +196,7 @@ impl Shared {
         activity: Arc<Activity>,
         ending: CancellationToken,
     ) -> Result<Response, Infallible> {
-        let _in_flight = InFlight::new(activity);
+        let mut in_flight = InFlight::new(activity);
         let version = request.version();
         let (head, body) = request.into_parts();
         let response = if self.limits.allow(&head) {
@@ -197,6 +205,7 @@ impl Shared {
         } else {
             respond(Error::HeadersTooLarge)
         };
+        in_flight.is_answered = true;
         Ok(with_fate_of_connection(response, version, &ending))
     }
 }
@@ -238,17 +247,26 @@ impl Activity {
 }
 
 /// Counts a request until its answer is made, also where the connection breaks before.
-struct InFlight(Arc<Activity>);
+struct InFlight {
+    activity: Arc<Activity>,
+    is_answered: bool,
+}
 
 impl InFlight {
     fn new(activity: Arc<Activity>) -> Self {
         activity.begun.fetch_add(1, Relaxed);
-        Self(activity)
+        Self { activity, is_answered: false }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Relaxed);
+        let ended = self.activity.ended.fetch_add(1, Relaxed) + 1;
+        if !self.is_answered {
+            let taken_back = self.activity.taken_back.fetch_add(1, Relaxed) + 1;
+            if taken_back > MOST_TAKEN_BACK && taken_back > ended / 2 {
+                self.activity.abused.notify_one();
+            }
+        }
     }
 }
