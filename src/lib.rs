@@ -11,7 +11,8 @@
 //!                (shell)        (pure)          (pure)                   (pure)                  (pure)
 //! ```
 //!
-//! Only the holder of the leader Lease runs the first; every replica runs the second, and the second never calls the API server.
+//! Only the holder of the leader Lease runs the first; every replica runs the second, and the second never calls the API server, but for a ServiceAccount token that it cannot
+//! judge alone.
 //!
 //! | Room | Duty |
 //! |---|---|
@@ -23,6 +24,7 @@
 //! | [`replica`] | what replicas tell each other through Leases: join, report, doubt, and the gate of a rotation |
 //! | [`controller`] | observe, validate, plan, build, apply |
 //! | [`keys`] | signing keys, the digest key, the serving certificate |
+//! | [`service_accounts`] | what the cluster says of ServiceAccount tokens: its keys, and reviews |
 //! | [`server`] | HTTP: listener, limits, TLS, handlers |
 //! | [`workload`] | what a workload does with its Secret: `keywright token` |
 
@@ -43,5 +45,6 @@ pub mod registry;
 pub mod replica;
 pub mod run;
 pub mod server;
+pub mod service_accounts;
 pub mod telemetry;
 pub mod workload;

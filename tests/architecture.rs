@@ -185,7 +185,8 @@ const ROOMS: &[Room] = &[
             "zeroize",
         ],
     ),
-    // No path leads from a request to the API server.
+    // No path leads from a request to the API server: what only that knows is asked at a desk, in bounded numbers.
+    shell("crate::service_accounts::desk", &["crate::domain", "arc_swap", "tokio::sync", "zeroize"]),
     shell(
         "crate::server",
         &[
@@ -197,6 +198,7 @@ const ROOMS: &[Room] = &[
             "crate::oauth",
             "crate::registry::snapshot",
             "crate::replica::contact",
+            "crate::service_accounts::desk",
             "arc_swap",
             "aws_lc_rs",
             "axum",

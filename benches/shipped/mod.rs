@@ -28,6 +28,7 @@ pub(crate) fn endpoint(algorithm: Algorithm, secret: &SecretValue) -> Router {
         lifetimes: Default::default(),
         body_limits: Default::default(),
         used_assertions: Arc::default(),
+        service_accounts: keywright::service_accounts::desk::Desk::new().0,
         throttle: Throttle::new(None),
         metrics: TokenMetrics::new(&mut Default::default()),
     };
@@ -72,6 +73,7 @@ fn client(number: usize) -> Client {
         access: vec![Access { resource: ObjectName::new("shop", "invoices"), scopes: scopes() }],
         secret_method: Some(SecretMethod::Any),
         private_key_jwt: None,
+        service_accounts: Vec::new(),
         token_lifetime: None,
         disabled: false,
     }

@@ -99,8 +99,8 @@ pub struct AccessEntry {
 /// How a client may authenticate: each member that is present is allowed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.clientSecret) || has(self.privateKeyJwt)")
-    .message("nothing is allowed here: write clientSecret: {} or privateKeyJwt: {jwks: {keys: [...]}}, or leave authentication out, which means clientSecret: {}"))]
+#[x_kube(validation = Rule::new("has(self.clientSecret) || has(self.privateKeyJwt) || has(self.serviceAccounts)")
+    .message("nothing is allowed here: write clientSecret: {}, privateKeyJwt: {jwks: {keys: [...]}} or serviceAccounts: [{name: ...}], or leave authentication out, which means clientSecret: {}"))]
 pub struct Authentication {
     /// With the secret in its Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +109,30 @@ pub struct Authentication {
     /// everything but a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private_key_jwt: Option<PrivateKeyJwt>,
+    /// With the projected token of one of these ServiceAccounts of the own namespace: no secret exists at all. The token's audience is the
+    /// issuer and nothing else, and it is sent as a client_assertion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub service_accounts: Option<Vec<ServiceAccount>>,
+}
+
+/// A ServiceAccount that may authenticate as the client.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccount {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub name: String,
+    /// Its metadata.uid, where one that is deleted and created anew is to be refused. Absent: any of that name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: Option<String>,
+    /// true: the API server is asked about each token (TokenReview), so that one of a deleted pod is refused at once; while it cannot be
+    /// reached the client is answered 503. Absent: false, and a token is good until it expires, an hour at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_review: Option<bool>,
 }
 
 /// Authentication with a client secret (RFC 6749 §2.3.1).

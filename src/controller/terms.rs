@@ -107,6 +107,7 @@ mod tests {
             access: Vec::new(),
             secret_method: Some(SecretMethod::Any),
             private_key_jwt: None,
+            service_accounts: Vec::new(),
             token_lifetime: Some(SignedDuration::from_hours(1)),
             disabled: false,
         };

@@ -4,6 +4,7 @@ use super::{
     credential::{Credential, CredentialId},
     jwk::VerificationKey,
     names::{ClientId, ObjectName, Scope},
+    service_account::BoundServiceAccount,
     usage::Usage,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -53,8 +54,10 @@ pub struct Client {
     pub access: Vec<Access>,
     /// How it may present its secret; `None`: it has none.
     pub secret_method: Option<SecretMethod>,
-    /// Its keys; `None`: it signs no assertions. Without a secret and without keys there is no client.
+    /// Its keys; `None`: it signs no assertions.
     pub private_key_jwt: Option<PrivateKeyJwt>,
+    /// The ServiceAccounts of its namespace whose tokens are its assertions. There is no client without a secret, keys and these.
+    pub service_accounts: Vec<BoundServiceAccount>,
     /// `spec.accessToken.lifetime`; absent: the installation's default of 15 minutes.
     pub token_lifetime: Option<SignedDuration>,
     /// The kill switch.

@@ -11,5 +11,6 @@ pub mod key_rotation;
 pub mod names;
 pub mod resource;
 pub mod rotation;
+pub mod service_account;
 pub mod token;
 pub mod usage;

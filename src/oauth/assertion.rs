@@ -8,6 +8,7 @@ use crate::domain::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 /// The `client_assertion_type` of a JWT (RFC 7523 §2.2).
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -27,6 +28,8 @@ pub struct Assertion {
     pub audience: Vec<String>,
     /// `jti`.
     pub id: Option<String>,
+    /// The UID of the ServiceAccount that a token of Kubernetes is for.
+    pub service_account_uid: Option<String>,
     algorithm: Algorithm,
     kid: Option<String>,
     expires_at: i64,
@@ -53,6 +56,7 @@ impl Assertion {
             subject: text_of(&claims, "sub").ok()??,
             audience: audience(&claims)?,
             id: text_of(&claims, "jti").ok()?,
+            service_account_uid: service_account_uid(&claims),
             algorithm,
             kid,
             expires_at: date(&claims, "exp").ok()??,
@@ -78,6 +82,24 @@ impl Assertion {
     #[must_use]
     pub fn ends_at(&self, life: i64) -> i64 {
         self.expires_at.min(self.issued_at.map_or(i64::MAX, |issued_at| issued_at.saturating_add(life)))
+    }
+
+    /// `kid`.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// As it came.
+    #[must_use]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{}.{}", self.signed, URL_SAFE_NO_PAD.encode(&self.signature)))
+    }
+
+    /// Whether it says when it was made.
+    #[must_use]
+    pub fn is_dated(&self) -> bool {
+        self.issued_at.is_some()
     }
 
     /// Whether it has begun, not ended, and will end within `life` seconds.
@@ -115,6 +137,11 @@ fn text_of(object: &Map<String, Value>, member: &str) -> Result<Option<String>, 
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(Malformed),
     }
+}
+
+/// Of `kubernetes.io`, a private claim of Kubernetes (KEP-1205).
+fn service_account_uid(claims: &Map<String, Value>) -> Option<String> {
+    claims.get("kubernetes.io")?.get("serviceaccount")?.get("uid")?.as_str().map(str::to_owned)
 }
 
 /// RFC 7519 §4.1.3: a text, or an array of texts.

@@ -8,6 +8,7 @@ use super::{
     metadata::Issuer,
     presented::{Presentation, Presented, Proof},
     private_key_jwt,
+    service_account::{self, Verdict},
     used::UsedAssertions,
 };
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
         client::{Client, RegisteredClient, SecretMethod},
         credential::{Credential, CredentialId, CredentialState, Digest, MAX_CREDENTIALS, SecretValue},
         names::ClientId,
+        service_account::ClusterIssuer,
     },
     keys::DigestKey,
     registry::snapshot::Snapshot,
@@ -24,17 +26,47 @@ use std::{hint::black_box, net::IpAddr, sync::LazyLock};
 
 /// What clients are authenticated by.
 #[derive(Clone, Copy)]
-pub struct Authority<'s> {
+pub struct Authority<'s, 'a> {
     /// Who there is.
     pub snapshot: &'s Snapshot,
     /// The key of the digests of their secrets.
-    pub digest: &'s DigestKey,
+    pub digest: &'a DigestKey,
     /// Whom their assertions are addressed to.
-    pub issuer: &'s Issuer,
+    pub issuer: &'a Issuer,
     /// The assertions that are used up.
-    pub used: &'s UsedAssertions,
+    pub used: &'a UsedAssertions,
+    /// The cluster as an issuer of ServiceAccount tokens; `None`: not known.
+    pub cluster: Option<&'a ClusterIssuer>,
+    /// What was asked on behalf of this request.
+    pub answered: Answered,
     /// The wall clock.
     pub now: Timestamp,
+}
+
+/// What a request may depend on that this replica does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// The cluster's keys of today.
+    ClusterKeys,
+    /// Whether the API server still takes a ServiceAccount token.
+    TokenReview,
+}
+
+/// What was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Answered {
+    /// The cluster's keys were asked for a moment ago.
+    pub keys_are_fresh: bool,
+    /// What the API server says of the token.
+    pub review: Option<bool>,
+}
+
+/// What comes of an authentication that is not refused.
+pub enum Authentication<'s> {
+    /// A client.
+    Client(Authenticated<'s>),
+    /// It depends on the answer to this. Then all is decided anew.
+    Asks(Question),
 }
 
 /// A client that proved who it is.
@@ -47,7 +79,11 @@ pub struct Authenticated<'s> {
     registered: &'s RegisteredClient,
 }
 
-impl Authenticated<'_> {
+impl<'s> Authenticated<'s> {
+    fn by_assertion(registered: &'s RegisteredClient) -> Self {
+        Self { client: &registered.client, credential: None, registered }
+    }
+
     /// Counts the use of the credential, if there is one.
     pub fn note_use(&self, now: Timestamp, from: IpAddr) {
         if let Some(usage) = self.credential.and_then(|credential| self.registered.usage(credential)) {
@@ -85,15 +121,21 @@ static NO_CREDENTIAL: LazyLock<Credential> = LazyLock::new(|| Credential {
 /// # Errors
 /// [`Error::InvalidClient`], whatever the reason; [`Error::InDoubt`] where the credential has ended and nobody has confirmed it yet;
 /// [`Error::TooManyTokens`] where a client uses more assertions than fit.
-pub fn authenticate<'s>(presented: Option<&Presented>, authority: &Authority<'s>) -> Result<Authenticated<'s>, Error> {
+pub fn authenticate<'s>(presented: Option<&Presented>, authority: &Authority<'s, '_>) -> Result<Authentication<'s>, Error> {
     let Presented { client_id, proof } = presented.ok_or(Error::InvalidClient)?;
     let registered = ClientId::parse(client_id).ok().and_then(|id| registered(authority.snapshot, &id));
     match proof {
-        Proof::Secret(secret, presentation) => by_secret(registered, secret, *presentation, authority),
+        Proof::Secret(secret, presentation) => by_secret(registered, secret, *presentation, authority).map(Authentication::Client),
+        Proof::Assertion(assertion) if service_account::is_one(assertion, authority.cluster) => {
+            Ok(match service_account::verify(client_id, assertion, authority)? {
+                Verdict::Client(known) => Authentication::Client(Authenticated::by_assertion(known)),
+                Verdict::Asks(question) => Authentication::Asks(question),
+            })
+        }
         Proof::Assertion(assertion) => {
             private_key_jwt::verify(client_id, assertion, registered.map(|registered| &registered.client), authority)?;
             let registered = registered.ok_or(Error::InvalidClient)?;
-            Ok(Authenticated { client: &registered.client, credential: None, registered })
+            Ok(Authentication::Client(Authenticated::by_assertion(registered)))
         }
     }
 }
@@ -102,7 +144,7 @@ fn by_secret<'s>(
     registered: Option<&'s RegisteredClient>,
     secret: &SecretValue,
     presentation: Presentation,
-    authority: &Authority<'s>,
+    authority: &Authority<'s, '_>,
 ) -> Result<Authenticated<'s>, Error> {
     let acceptance = |known: &Credential| acceptance(known, authority.now, authority.snapshot.clients_agreed);
     let matching = matching_credential(registered, secret, authority.digest, acceptance);

@@ -24,6 +24,7 @@ pub mod metadata;
 pub mod presented;
 pub mod private_key_jwt;
 pub mod request;
+pub mod service_account;
 pub mod throttle;
 pub mod used;
 

@@ -34,7 +34,7 @@ static NOBODYS: LazyLock<Vec<VerificationKey>> = LazyLock::new(|| {
 ///
 /// # Errors
 /// [`Error::InvalidClient`], whatever the reason; [`Error::TooManyTokens`] where there is no room to remember it.
-pub(super) fn verify(client_id: &str, assertion: &Assertion, client: Option<&Client>, authority: &Authority<'_>) -> Result<(), Error> {
+pub(super) fn verify(client_id: &str, assertion: &Assertion, client: Option<&Client>, authority: &Authority<'_, '_>) -> Result<(), Error> {
     let registered = client.and_then(|client| client.private_key_jwt.as_ref());
     let is_signed = assertion.is_signed_by(registered.iter().flat_map(|registered| &registered.keys), &NOBODYS);
     let (Some(client), Some(PrivateKeyJwt { legacy_audience, .. }), true) = (client, registered, is_signed) else {
@@ -53,7 +53,7 @@ pub(super) fn verify(client_id: &str, assertion: &Assertion, client: Option<&Cli
 }
 
 /// RFC 10070: the issuer identifier and nothing else. Libraries that are older write the URL of the token endpoint, or both.
-fn is_addressed_to(issuer: &Issuer, audience: &[String], legacy: bool) -> bool {
+pub(super) fn is_addressed_to(issuer: &Issuer, audience: &[String], legacy: bool) -> bool {
     let is_issuer = |one: &String| one == issuer.as_str();
     match audience {
         [one] if is_issuer(one) => true,

@@ -5,10 +5,11 @@ use super::{
     refusal::{Problem, Problems},
 };
 use crate::{
-    api::client::{Authentication, ClientSecret, PrivateKeyJwt as Spec},
+    api::client::{Authentication, ClientSecret, PrivateKeyJwt as Spec, ServiceAccount},
     domain::{
         client::{PrivateKeyJwt, SecretMethod},
         jwk::VerificationKey,
+        service_account::BoundServiceAccount,
     },
 };
 use std::collections::BTreeSet;
@@ -21,25 +22,28 @@ const MOST_KEYS: usize = 8;
 pub(super) struct Methods {
     pub(super) secret: Option<SecretMethod>,
     pub(super) private_key_jwt: Option<PrivateKeyJwt>,
+    pub(super) service_accounts: Vec<BoundServiceAccount>,
 }
 
 /// What is left out means a secret.
 pub(super) fn methods(policy: &Policy, authentication: Option<&Authentication>, problems: &mut Problems) -> Methods {
     let secret = match authentication {
         None => Some(&ClientSecret { method: None }),
-        Some(Authentication { client_secret, private_key_jwt }) => {
-            if client_secret.is_none() && private_key_jwt.is_none() {
+        Some(Authentication { client_secret, private_key_jwt, service_accounts }) => {
+            if client_secret.is_none() && private_key_jwt.is_none() && service_accounts.as_ref().is_none_or(Vec::is_empty) {
                 problems.invalid(
-                    "spec.authentication: nothing is allowed here: write clientSecret: {} or privateKeyJwt, or leave authentication out",
+                    "spec.authentication: nothing is allowed here: write clientSecret: {}, privateKeyJwt or serviceAccounts, or leave authentication out",
                 );
             }
             client_secret.as_ref()
         }
     };
+    let accounts = authentication.and_then(|allowed| allowed.service_accounts.as_deref()).unwrap_or_default();
     let private_key_jwt = authentication.and_then(|allowed| allowed.private_key_jwt.as_ref());
     Methods {
         secret: secret.and_then(|secret| problems.note(secret_method(policy, secret.method.as_deref()))),
         private_key_jwt: private_key_jwt.and_then(|spec| keys(policy, spec, problems)),
+        service_accounts: service_accounts(policy, accounts, problems),
     }
 }
 
@@ -61,6 +65,30 @@ fn secret_method(policy: &Policy, method: Option<&str>) -> Result<SecretMethod, 
         };
         Problem::Forbidden(format!("spec.authentication.clientSecret.method: the platform's policy does not allow {name}: {instead}"))
     })
+}
+
+/// `default` is every pod's that says nothing: whoever means it needs the platform's word (S5).
+fn service_accounts(policy: &Policy, accounts: &[ServiceAccount], problems: &mut Problems) -> Vec<BoundServiceAccount> {
+    const PATH: &str = "spec.authentication.serviceAccounts";
+    if !accounts.is_empty() && !policy.allows_service_accounts() {
+        problems.forbidden(format!("{PATH}: the platform's policy does not allow service_account: write clientSecret: {{}} instead"));
+    }
+    let mut bound: Vec<BoundServiceAccount> = Vec::with_capacity(accounts.len());
+    for ServiceAccount { name, uid, token_review } in accounts {
+        if name == "default" && !policy.allow_default_service_account {
+            problems.forbidden(format!(
+                "{PATH}: default is the ServiceAccount of every pod that names none: give the workload one of its own, or ask the platform team for policy.allowDefaultServiceAccount"
+            ));
+        }
+        if token_review == &Some(true) && !policy.token_review {
+            problems.forbidden(format!("{PATH}: this installation has no right to TokenReview: leave tokenReview out"));
+        }
+        if bound.iter().any(|known| known.name == *name) {
+            problems.invalid(format!("{PATH}: {name} is there twice"));
+        }
+        bound.push(BoundServiceAccount { name: name.clone(), uid: uid.clone(), token_review: token_review.unwrap_or_default() });
+    }
+    bound
 }
 
 fn keys(policy: &Policy, spec: &Spec, problems: &mut Problems) -> Option<PrivateKeyJwt> {

@@ -43,6 +43,7 @@ pub fn client(policy: &Policy, object: &OAuthClient) -> Result<Client, Refusal> 
         access,
         secret_method: methods.secret,
         private_key_jwt: methods.private_key_jwt,
+        service_accounts: methods.service_accounts,
         token_lifetime,
         disabled,
     }))

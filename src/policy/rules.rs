@@ -18,6 +18,10 @@ pub struct Policy {
     client_ids: Vec<Rule<ClientId>>,
     methods: Methods,
     namespace_label_keys: BTreeSet<String>,
+    /// Whether a client may be whoever has the ServiceAccount `default`.
+    pub allow_default_service_account: bool,
+    /// Whether the API server may be asked about ServiceAccount tokens.
+    pub token_review: bool,
     /// The longest lifetime of an access token.
     pub max_lifetime: SignedDuration,
     /// The shortest overlap of a rotation.
@@ -62,7 +66,7 @@ pub enum PolicyError {
     Overlaps,
     /// The methods.
     #[error(
-        "authentication.methods: list some of client_secret_basic, client_secret_post and private_key_jwt; without any no client could authenticate"
+        "authentication.methods: list some of client_secret_basic, client_secret_post, private_key_jwt and service_account; without any no client could authenticate"
     )]
     Methods,
     /// The limit.
@@ -93,6 +97,7 @@ struct Methods {
     basic: bool,
     post: bool,
     private_key_jwt: bool,
+    service_account: bool,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +106,7 @@ struct Document {
     audiences: Option<Vec<AudienceDocument>>,
     client_ids: Option<Vec<ClientIdDocument>>,
     authentication: Option<AuthenticationDocument>,
+    allow_default_service_account: Option<bool>,
     max_lifetime: Option<String>,
     min_overlap: Option<String>,
     max_overlap: Option<String>,
@@ -127,7 +133,8 @@ struct ClientIdDocument {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct AuthenticationDocument {
-    methods: Vec<String>,
+    methods: Option<Vec<String>>,
+    token_review: Option<bool>,
 }
 
 impl Default for Policy {
@@ -135,7 +142,9 @@ impl Default for Policy {
         Self {
             audiences: Vec::new(),
             client_ids: Vec::new(),
-            methods: Methods { basic: true, post: true, private_key_jwt: true },
+            methods: Methods { basic: true, post: true, private_key_jwt: true, service_account: true },
+            allow_default_service_account: false,
+            token_review: true,
             namespace_label_keys: ["kubernetes.io/metadata.name".to_owned()].into(),
             max_lifetime: SignedDuration::from_hours(1),
             min_overlap: SHORTEST_OVERLAP,
@@ -178,6 +187,11 @@ impl Policy {
         self.methods.private_key_jwt
     }
 
+    /// Whether clients may show ServiceAccount tokens.
+    pub(super) fn allows_service_accounts(&self) -> bool {
+        self.methods.service_account
+    }
+
     /// The labels of namespaces that grants may select by, and that a snapshot keeps.
     #[must_use]
     pub fn namespace_label_keys(&self) -> &BTreeSet<String> {
@@ -195,6 +209,7 @@ impl TryFrom<Document> for Policy {
         if document.clients_per_namespace == Some(0) {
             return Err(PolicyError::ClientsPerNamespace);
         }
+        let (said_methods, token_review) = document.authentication.map_or((None, None), |said| (said.methods, said.token_review));
         let min_overlap = document.min_overlap.map_or(Ok(default.min_overlap), |text| overlap("minOverlap", &text))?;
         let max_overlap = document.max_overlap.map(|text| overlap("maxOverlap", &text)).transpose()?;
         if max_overlap.is_some_and(|max| max < min_overlap) {
@@ -207,7 +222,9 @@ impl TryFrom<Document> for Policy {
             client_ids: client_ids
                 .map(|rule| lent(client_id(&rule.client_id)?, &rule.client_id, rule.namespaces))
                 .collect::<Result<_, _>>()?,
-            methods: document.authentication.map_or(Ok(default.methods), |said| methods(&said.methods))?,
+            methods: said_methods.map_or(Ok(default.methods), |names| methods(&names))?,
+            allow_default_service_account: document.allow_default_service_account.unwrap_or_default(),
+            token_review: token_review.unwrap_or(default.token_review),
             namespace_label_keys: document.namespace_label_keys.unwrap_or(default.namespace_label_keys),
             max_lifetime: document.max_lifetime.map_or(Ok(default.max_lifetime), |text| lifetime(&text))?,
             min_overlap,
@@ -241,11 +258,11 @@ fn client_id(text: &str) -> Result<ClientId, PolicyError> {
 }
 
 fn methods(names: &[String]) -> Result<Methods, PolicyError> {
-    const KNOWN: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+    const KNOWN: [&str; 4] = ["client_secret_basic", "client_secret_post", "private_key_jwt", "service_account"];
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    let [basic, post, private_key_jwt] = KNOWN.map(has);
+    let [basic, post, private_key_jwt, service_account] = KNOWN.map(has);
     let all_known = names.iter().all(|name| KNOWN.contains(&name.as_str()));
-    if all_known && !names.is_empty() { Ok(Methods { basic, post, private_key_jwt }) } else { Err(PolicyError::Methods) }
+    if all_known && !names.is_empty() { Ok(Methods { basic, post, private_key_jwt, service_account }) } else { Err(PolicyError::Methods) }
 }
 
 /// Who names no burst gets what ten seconds give: many processes of one client may start at once.
@@ -301,7 +318,10 @@ mod tests {
             ("{clientIds: [{clientId: 'a b', namespaces: [x]}]}", "is no client id"),
             ("{clientIds: [{clientId: a, namespaces: []}]}", "names no namespace"),
             ("{authentication: {methods: []}}", "without any no client could authenticate"),
-            ("{authentication: {methods: [none]}}", "list some of client_secret_basic, client_secret_post and private_key_jwt"),
+            (
+                "{authentication: {methods: [none]}}",
+                "list some of client_secret_basic, client_secret_post, private_key_jwt and service_account",
+            ),
             ("{maxLifetime: 59s}", "not a time of at least a minute"),
             ("{maxLifetime: 1 hour}", "not a time of at least a minute"),
             ("{minOverlap: 9m}", "minOverlap: \"9m\" is no overlap"),

@@ -16,6 +16,7 @@ use crate::{
         client::{Client, RegisteredClient},
         names::{Audience, ClientId, ObjectName},
         resource::Resource,
+        service_account,
     },
     installation::{Installation, Reach},
     keys::KeySet,
@@ -273,10 +274,29 @@ impl Index {
             Some(holder) => self.snapshot.clients.insert(id.clone(), holder),
             None => self.snapshot.clients.remove(id),
         };
+        let after = self.snapshot.clients.get(id).cloned();
+        self.rebind(before.as_deref(), after.as_deref());
         if before.map(|holder| holder.client.uid.clone()) == now {
             return BTreeSet::new();
         }
         self.claims.get(id).into_iter().flatten().map(|(_, _, name)| Touched::Client(name.clone())).collect()
+    }
+
+    /// The ServiceAccounts of the former holder of a client id are not its any more; those of the new one are.
+    fn rebind(&mut self, former: Option<&RegisteredClient>, holder: Option<&RegisteredClient>) {
+        let bound = &mut self.snapshot.service_accounts;
+        for (subject, id) in former.into_iter().flat_map(subjects) {
+            let mut left = bound.remove(&subject).map(Arc::unwrap_or_clone).unwrap_or_default();
+            left.remove(id);
+            if !left.is_empty() {
+                bound.insert(subject, Arc::new(left));
+            }
+        }
+        for (subject, id) in holder.into_iter().flat_map(subjects) {
+            let mut all = bound.get(&subject).map(|known| BTreeSet::clone(known)).unwrap_or_default();
+            all.insert(id.clone());
+            bound.insert(subject, Arc::new(all));
+        }
     }
 
     /// Who has a client id. Whoever has no seat claims nothing: that would deny others what policy does not allow it.
@@ -325,6 +345,12 @@ impl Index {
     fn touched_by_namespace(&self, namespace: &str) -> BTreeSet<Touched> {
         self.residents.get(namespace).into_iter().flatten().map(|(_, _, name)| Touched::Client(name.clone())).collect()
     }
+}
+
+/// The ServiceAccounts that a client may be, as their tokens name them.
+fn subjects(registered: &RegisteredClient) -> impl Iterator<Item = (String, &ClientId)> {
+    let client = &registered.client;
+    client.service_accounts.iter().map(|bound| (service_account::subject(&client.object.namespace, &bound.name), &client.id))
 }
 
 /// A client with what status registers, which goes on counting what was counted.

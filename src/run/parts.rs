@@ -32,6 +32,7 @@ use crate::{
         use_reporter::UseReporter,
     },
     server::{self, BodyLimits, Endpoint, Limits, Listener, Operations, TlsMode, tls::ServingCertificate},
+    service_accounts::{desk::Desk, keeper},
 };
 use arc_swap::ArcSwapOption;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -71,6 +72,8 @@ pub(super) struct Replica {
     requests: Client,
     watches: Client,
     leases: Client,
+    /// For what a request waits for.
+    reviews: Client,
     registry: Arc<Registry>,
     contact: Arc<Contact>,
     readiness: Arc<Readiness>,
@@ -128,6 +131,7 @@ impl Replica {
             open_connections,
             used_assertions,
             leases,
+            reviews: cluster::requests(config, LEASE_ANSWER).map_err(failed)?,
             registry,
             contact,
             readiness,
@@ -221,7 +225,9 @@ impl Replica {
                 TlsMode::with(Arc::clone(&self.served.certificate)).map_err(|error| RunError::Part(error.to_string()))?
             }
         };
-        let router = server::router(Arc::new(self.endpoint()));
+        let (desk, answering) = Desk::new();
+        tasks.spawn(Task::ServiceAccounts, keeper::run(self.reviews.clone(), answering, stop.clone()));
+        let router = server::router(Arc::new(self.endpoint(desk)));
         let limits = Limits::default().within(open_files());
         let listener = Listener { socket: listener, tls, limits, open: self.open_connections.clone() };
         tasks.spawn(Task::Tokens, server::serve(listener, router, stop.clone()));
@@ -283,7 +289,7 @@ impl Replica {
         });
     }
 
-    fn endpoint(&self) -> Endpoint {
+    fn endpoint(&self, service_accounts: Desk) -> Endpoint {
         let policy = &self.settings.policy;
         Endpoint {
             snapshot: self.registry.snapshot(),
@@ -292,6 +298,7 @@ impl Replica {
             lifetimes: Lifetimes { max: policy.max_lifetime, ..Lifetimes::default() },
             body_limits: BodyLimits::default(),
             used_assertions: Arc::clone(&self.used_assertions),
+            service_accounts,
             throttle: Throttle::new(policy.quota.map(|quota| Rate::per_second(quota.burst, quota.tokens_per_second))),
             metrics: self.tokens.clone(),
         }

@@ -23,6 +23,8 @@ pub(super) enum Task {
     Health,
     /// The token endpoint.
     Tokens,
+    /// What answers questions about ServiceAccount tokens.
+    ServiceAccounts,
     /// This replica's Lease.
     Heartbeat,
     /// What this replica reports of uses.
@@ -109,6 +111,7 @@ impl fmt::Display for Task {
             Self::Snapshot => "the swap of the snapshot",
             Self::Health => "the health port",
             Self::Tokens => "the token endpoint",
+            Self::ServiceAccounts => "the keeper of the cluster's keys",
             Self::Heartbeat => "the heartbeat",
             Self::Uses => "the report of uses",
             Self::Election => "the election of the leader",

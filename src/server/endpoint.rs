@@ -12,6 +12,7 @@ use crate::{
     },
     registry::snapshot::Snapshot,
     replica::contact::Contact,
+    service_accounts::desk::Desk,
 };
 use arc_swap::ArcSwap;
 use axum::{Router, routing::any};
@@ -31,6 +32,8 @@ pub struct Endpoint {
     pub body_limits: BodyLimits,
     /// The client assertions that are used up.
     pub used_assertions: Arc<UsedAssertions>,
+    /// What the cluster says of ServiceAccount tokens.
+    pub service_accounts: Desk,
     /// Who asks too much.
     pub throttle: Throttle,
     /// What is counted.

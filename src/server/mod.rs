@@ -13,6 +13,7 @@ mod body;
 mod connection;
 mod discovery;
 mod endpoint;
+mod identity;
 mod limits;
 mod operations;
 mod respond;

@@ -1,6 +1,6 @@
 //! An installation with a few APIs and clients, and a way to ask it.
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -15,6 +15,7 @@ use keywright::{
         credential::{Credential, CredentialId, CredentialState, SecretValue},
         names::{Audience, ClientId, ObjectName, Scope},
         resource::{Algorithm, Grant, Namespaces, Resource, TokenType},
+        service_account::ClusterIssuer,
     },
     keys::{DigestKey, KeySet, SigningKey},
     metrics::TokenMetrics,
@@ -23,9 +24,10 @@ use keywright::{
         metadata::Issuer,
         throttle::{Failures, Rate, Throttle},
     },
-    registry::snapshot::Snapshot,
+    registry::{snapshot::Snapshot, table::Table},
     replica::contact::{Contact, Patience},
     server::{BodyLimits, Endpoint, Peer, router},
+    service_accounts::desk::{Desk, Question},
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -33,6 +35,7 @@ use std::{
     sync::{Arc, LazyLock},
     time::Duration,
 };
+use tokio::sync::{Mutex, mpsc};
 use tower::Service as _;
 
 pub(crate) const ISSUER: &str = "https://keywright.keywright.svc";
@@ -52,6 +55,10 @@ pub(crate) struct Replica {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) registry: Registry,
     pub(crate) router: Router,
+    /// The cluster's keys, as the replica knows them.
+    pub(crate) cluster: Arc<ArcSwapOption<ClusterIssuer>>,
+    /// What it asks the cluster.
+    pub(crate) questions: Arc<Mutex<mpsc::Receiver<Question>>>,
 }
 
 /// What came back.
@@ -92,6 +99,7 @@ impl Replica {
     fn throttled(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle) -> Self {
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
         let mut registry = Registry::default();
+        let (service_accounts, cluster) = Desk::new();
         let endpoint = Endpoint {
             snapshot: Arc::clone(&snapshot),
             contact: Arc::new(contact.record()),
@@ -99,10 +107,17 @@ impl Replica {
             lifetimes: Lifetimes::default(),
             body_limits,
             used_assertions: Arc::default(),
+            service_accounts,
             throttle,
             metrics: TokenMetrics::new(&mut registry),
         };
-        Self { snapshot, registry, router: router(Arc::new(endpoint)) }
+        Self {
+            snapshot,
+            registry,
+            router: router(Arc::new(endpoint)),
+            cluster: cluster.issuer,
+            questions: Arc::new(Mutex::new(cluster.questions)),
+        }
     }
 
     pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
@@ -233,6 +248,7 @@ pub(crate) fn client(name: &str, access: Vec<Access>) -> RegisteredClient {
         access,
         secret_method: Some(SecretMethod::Any),
         private_key_jwt: None,
+        service_accounts: Vec::new(),
         token_lifetime: None,
         disabled: false,
     };
@@ -309,6 +325,7 @@ fn snapshot() -> Snapshot {
     let resources = resources();
     Snapshot {
         clients: clients().into_iter().map(|known| (known.client.id.clone(), Arc::new(known))).collect(),
+        service_accounts: Table::default(),
         clients_agreed: None,
         audiences: resources.iter().map(|it| (it.audience.clone(), it.object.clone())).collect(),
         resources: resources.into_iter().map(|it| (it.object.clone(), Arc::new(it))).collect(),

@@ -20,6 +20,7 @@ mod operations;
 mod private_key_jwt;
 mod random;
 mod served;
+mod service_account;
 mod signer;
 mod timing;
 mod tls;

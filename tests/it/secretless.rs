@@ -1,14 +1,22 @@
-//! A client that signs: its Secret says everything but a secret, and its key gets it tokens.
+//! Clients without a secret: one that signs, and one that is a ServiceAccount. Their Secret says everything but a secret.
+
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{EncodingKey, Header, encode};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use keywright::ambient;
 use keywright::domain::resource::Algorithm;
 use keywright::keys::SigningKey;
 use keywright::keys::jwks::Jwks;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::cluster::eventually;
+use crate::operator::SOON;
 use crate::teams::{INVOICES, Teams, WORKER};
 use crate::workload::{Answer, Credentials, answer};
 
@@ -35,13 +43,34 @@ impl Key {
     }
 
     async fn token(&self, credentials: &Credentials) -> Answer {
-        let form = [
-            ("grant_type", "client_credentials"),
-            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-            ("client_assertion", &self.assertion(credentials)),
-        ];
-        answer(credentials.http().post(credentials.get("token-uri")).form(&form)).await
+        token(credentials, credentials.get("token-uri"), &self.assertion(credentials)).await
     }
+}
+
+/// Asks for a token with an assertion.
+async fn token(credentials: &Credentials, url: &str, assertion: &str) -> Answer {
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        ("client_assertion", assertion),
+    ];
+    answer(credentials.http().post(url).form(&form)).await
+}
+
+/// A ServiceAccount of the workload team.
+async fn account(teams: &Teams<'_>, name: &str) -> Api<ServiceAccount> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(teams.kube.clone(), &teams.billing);
+    let account = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    accounts
+}
+
+/// A token as the kubelet projects it.
+async fn projected(accounts: &Api<ServiceAccount>, name: &str, audience: &str) -> String {
+    let spec =
+        TokenRequestSpec { audiences: Some(vec![audience.to_owned()]), expiration_seconds: Some(3_600), ..TokenRequestSpec::default() };
+    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+    accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap().status.unwrap().token.unwrap()
 }
 
 fn signing(worker: &str, key: &Key) -> String {
@@ -101,4 +130,62 @@ async fn a_client_moves_from_its_secret_to_its_key_and_back() {
     teams.every_replica_answers(&again, 200).await;
     teams.every_replica_answers(&former, 401).await;
     assert_eq!(key.token(&again).await.status, 401);
+}
+
+/// K01, K02, K03: a token that the API server made, at every replica, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_account_gets_tokens_without_any_secret() {
+    let teams = Teams::new().await;
+    let accounts = account(&teams, "worker").await;
+    account(&teams, "other").await;
+    teams.apply(INVOICES).await;
+    teams.apply(&format!("{WORKER}  authentication: {{serviceAccounts: [{{name: worker}}]}}\n")).await;
+    let credentials = teams.operator.credentials(&teams.billing, "worker").await;
+    assert!(!credentials.0.contains_key("client-secret"), "{credentials:?}");
+    let issuer = credentials.get("issuer-uri");
+    let assertion = projected(&accounts, "worker", issuer).await;
+    for replica in &teams.operator.replicas {
+        let url = format!("https://localhost:{}/oauth2/token", replica.port);
+        for _ in 0..3 {
+            let answer = token(&credentials, &url, &assertion).await;
+            let claims = credentials.verify(answer.token(), &teams.audience()).await;
+            assert_eq!(claims["client_id"], credentials.get("client-id"));
+        }
+    }
+    let url = credentials.get("token-uri");
+    for wrong in [projected(&accounts, "other", issuer).await, projected(&accounts, "worker", "https://kubernetes.default.svc").await] {
+        assert_eq!(token(&credentials, url, &wrong).await.status, 401);
+    }
+}
+
+/// K06, K07, K10: the token of a ServiceAccount that is gone. Offline it is good until it expires, as the docs say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_deleted_service_account_is_refused_at_once_where_the_client_asks_for_reviews() {
+    let teams = Teams::new().await;
+    let accounts = account(&teams, "worker").await;
+    teams.apply(INVOICES).await;
+    teams.apply(&format!("{WORKER}  authentication: {{serviceAccounts: [{{name: worker, tokenReview: true}}]}}\n")).await;
+    let credentials = teams.operator.credentials(&teams.billing, "worker").await;
+    let (issuer, url) = (credentials.get("issuer-uri"), credentials.get("token-uri"));
+    let assertion = projected(&accounts, "worker", issuer).await;
+    assert_eq!(token(&credentials, url, &assertion).await.status, 200);
+    accounts.delete("worker", &DeleteParams::default()).await.unwrap();
+    let refused = async || match token(&credentials, url, &assertion).await {
+        answer if answer.status == 401 => Ok(()),
+        answer => Err(format!("{answer:?}")),
+    };
+    // The API server itself takes up to ten seconds to forget a token.
+    eventually(Duration::from_secs(15), "the token is refused", refused).await.unwrap();
+    let uid = account(&teams, "worker").await.get("worker").await.unwrap().metadata.uid.unwrap();
+    assert_eq!(token(&credentials, url, &assertion).await.status, 401);
+    let anew = projected(&accounts, "worker", issuer).await;
+    let accounts = |uid: &str| json!({"authentication": {"serviceAccounts": [{"name": "worker", "uid": uid}]}});
+    for (uid, status) in [(uid.as_str(), 200), ("another", 401)] {
+        teams.change_client("worker", accounts(uid)).await;
+        let answers = async || match token(&credentials, url, &anew).await {
+            answer if answer.status == status => Ok(()),
+            answer => Err(format!("{answer:?}")),
+        };
+        eventually(SOON, "the pinned one alone is taken", answers).await.unwrap();
+    }
 }

@@ -117,8 +117,11 @@ async fn an_oauthclient_that_cannot_be_meant_is_refused_with_a_message_that_help
         (client("revocation: {secretsIssuedBefore: yesterday}"), "spec.revocation.secretsIssuedBefore"),
         (
             client("authentication: {}"),
-            "nothing is allowed here: write clientSecret: {} or privateKeyJwt: {jwks: {keys: [...]}}, or leave authentication out",
+            "nothing is allowed here: write clientSecret: {}, privateKeyJwt: {jwks: {keys: [...]}} or serviceAccounts: [{name: ...}], or leave authentication out",
         ),
+        (client("authentication: {serviceAccounts: []}"), "should have at least 1 items"),
+        (client("authentication: {serviceAccounts: [{name: a}, {name: a}]}"), "Duplicate value"),
+        (client("authentication: {serviceAccounts: [{name: A b}]}"), "serviceAccounts[0].name"),
         (
             client("authentication: {clientSecret: {method: Post}}"),
             r#"supported values: "Any", "client_secret_basic", "client_secret_post""#,

@@ -36,6 +36,13 @@
   verbs: [list, watch]
 {{- end -}}
 
+{{- define "keywright.rules.reviews" -}}
+# Whether the API server still takes a ServiceAccount token, for clients that ask for it.
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+{{- end -}}
+
 {{/* In the release's namespace: to read the keys and the certificate, and to have a Lease. */}}
 {{- define "keywright.rules.serve" -}}
 # What it signs with, what it checks secrets with, and the certificate.

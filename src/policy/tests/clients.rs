@@ -89,7 +89,7 @@ fn each_mistake_in_a_client_says_what_to_change() {
         ),
         (
             "{access: [], authentication: {}}",
-            "spec.authentication: nothing is allowed here: write clientSecret: {} or privateKeyJwt, or leave authentication out",
+            "spec.authentication: nothing is allowed here: write clientSecret: {}, privateKeyJwt or serviceAccounts, or leave authentication out",
         ),
         (
             "{access: [], authentication: {clientSecret: {method: none}}}",
@@ -222,6 +222,29 @@ fn the_platform_says_whether_clients_have_secrets_or_keys() {
     let (reason, message) = refused(client(&keys, &an_oauth_client("{access: []}")));
     assert_eq!(reason, Reason::PolicyViolation);
     assert!(message.contains("does not allow Any: clients do without a secret here"), "{message}");
+}
+
+/// S5, K10: `default` is every pod's, and a TokenReview is a right that not every installation has.
+#[test]
+fn service_accounts_are_bound_as_the_platform_allows() {
+    let with = |accounts: &str| an_oauth_client(&format!("{{access: [], authentication: {{serviceAccounts: [{accounts}]}}}}"));
+    let bound = client(&Policy::default(), &with("{name: worker, uid: u, tokenReview: true}, {name: other}")).unwrap();
+    assert_eq!(bound.secret_method, None);
+    let [worker, other] = bound.service_accounts.as_slice() else { panic!("{bound:?}") };
+    assert_eq!((worker.name.as_str(), worker.uid.as_deref(), worker.token_review), ("worker", Some("u"), true));
+    assert_eq!((other.name.as_str(), other.uid.as_deref(), other.token_review), ("other", None, false));
+    for (rules, accounts, word) in [
+        ("{}", "{name: default}", "ask the platform team for policy.allowDefaultServiceAccount"),
+        ("{authentication: {tokenReview: false}}", "{name: a, tokenReview: true}", "leave tokenReview out"),
+        ("{authentication: {methods: [client_secret_basic]}}", "{name: a}", "does not allow service_account"),
+    ] {
+        let (reason, message) = refused(client(&policy(rules), &with(accounts)));
+        assert_eq!(reason, Reason::PolicyViolation);
+        assert!(message.contains(word), "{message}");
+    }
+    assert!(client(&policy("{allowDefaultServiceAccount: true}"), &with("{name: default}")).is_ok());
+    let (reason, _) = refused(client(&Policy::default(), &with("{name: a}, {name: a}")));
+    assert_eq!(reason, Reason::InvalidSpec);
 }
 
 #[test]

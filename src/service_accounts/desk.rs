@@ -1,0 +1,82 @@
+//! Where requests find the cluster's keys, and put the questions that these do not answer.
+
+use crate::domain::service_account::ClusterIssuer;
+use arc_swap::ArcSwapOption;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+/// Questions that wait. Whoever comes later is told so.
+const WAITING: usize = 64;
+
+/// The side of the requests.
+pub struct Desk {
+    issuer: Arc<ArcSwapOption<ClusterIssuer>>,
+    questions: mpsc::Sender<Question>,
+}
+
+/// The side of whoever answers.
+pub struct Answering {
+    /// What requests read.
+    pub issuer: Arc<ArcSwapOption<ClusterIssuer>>,
+    /// What they ask.
+    pub questions: mpsc::Receiver<Question>,
+}
+
+/// What a request asks.
+pub enum Question {
+    /// To look up the cluster's keys; answered when they are as they were a moment ago, and dropped where they are not to be had.
+    Keys(oneshot::Sender<()>),
+    /// To have a token reviewed; dropped where the API server does not answer.
+    Review(Review, oneshot::Sender<bool>),
+}
+
+/// A token, and what it has to be.
+pub struct Review {
+    /// As it came.
+    pub token: Zeroizing<String>,
+    /// Whom it is addressed to.
+    pub audience: String,
+    /// Whose it is.
+    pub subject: String,
+}
+
+/// Nobody answers (in time).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unanswered;
+
+impl Desk {
+    /// A desk and its other side.
+    #[must_use]
+    pub fn new() -> (Self, Answering) {
+        let (sender, questions) = mpsc::channel(WAITING);
+        let issuer = Arc::default();
+        (Self { issuer: Arc::clone(&issuer), questions: sender }, Answering { issuer, questions })
+    }
+
+    /// The cluster, as far as it is known.
+    #[must_use]
+    pub fn issuer(&self) -> Option<Arc<ClusterIssuer>> {
+        self.issuer.load_full()
+    }
+
+    /// Has the keys looked up.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn look_up_keys(&self) -> Result<(), Unanswered> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.try_send(Question::Keys(answer)).map_err(|_| Unanswered)?;
+        answered.await.map_err(|_| Unanswered)
+    }
+
+    /// Whether the API server takes the token.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn review(&self, review: Review) -> Result<bool, Unanswered> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.try_send(Question::Review(review, answer)).map_err(|_| Unanswered)?;
+        answered.await.map_err(|_| Unanswered)
+    }
+}
