@@ -215,6 +215,7 @@ fn read(name: &str, bytes: &[u8]) -> Result<StoredKey, Fault> {
         published_at: entry.published_at,
         activated_at: entry.activated_at,
         unused_since: entry.unused_since,
+        signs_until: None,
     };
     Ok(StoredKey { key, life })
 }

@@ -15,6 +15,9 @@
 //! for which that plan has no place. Mapped onto it, publish and promote would have to mean one write, the Secret and its fence would
 //! be made up, and both waits would stand outside of the plan.
 //!
+//! For a CA "publishes" means: has it in every `ca.crt`, and "signs with it": shows a certificate that it signed. A CA ends, and its key
+//! can be lost while its certificate is in use: [`Key::signs_until`]. Only then does another one sign that was not published for `ahead`.
+//!
 //! What the shell (`keys::store`) owes the plan: read the object live, plan, write what the step says once, with the resourceVersion and
 //! the uid that were read, start over. [`Slots::seen`] is true only of the very version that was read.
 
@@ -58,17 +61,21 @@ pub struct Key<L> {
     pub created_at: Timestamp,
     /// Since when every replica that counts publishes it, as far as is known.
     pub published_at: Option<Timestamp>,
-    /// When it last began to sign. Of the CA possibly later than now: the first after one that was lost.
+    /// When it last began to sign.
     pub activated_at: Option<Timestamp>,
     /// Retired: since when no replica that counts signs with it, as far as is known.
     pub unused_since: Option<Timestamp>,
+    /// Active: from when on nobody could verify what it signs. That of a CA, or, where a CA's private key is lost, that of the last
+    /// certificate that it signed. `None`: never.
+    pub signs_until: Option<Timestamp>,
 }
 
 impl<L> Key<L> {
     /// One that is published from now on.
     #[must_use]
     pub fn prepared(id: String, line: L, now: Timestamp) -> Self {
-        Self { id, line, stage: Stage::Prepared, created_at: now, published_at: None, activated_at: None, unused_since: None }
+        let (published_at, activated_at, unused_since, signs_until) = (None, None, None, None);
+        Self { id, line, stage: Stage::Prepared, created_at: now, published_at, activated_at, unused_since, signs_until }
     }
 
     /// One that signs from now on.
@@ -163,4 +170,9 @@ pub struct Plan<L> {
 /// The end of time where the sum lies behind it: nothing goes early.
 fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// The beginning of time where the difference lies before it.
+fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.checked_sub(by).unwrap_or(Timestamp::MIN)
 }

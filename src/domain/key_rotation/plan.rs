@@ -1,6 +1,6 @@
 //! Which write comes next.
 
-use super::{Cause, Key, MAX_KEYS_OF_A_LINE, Need, Plan, Rules, Slots, Stage, Step, later};
+use super::{Cause, Key, MAX_KEYS_OF_A_LINE, Need, Plan, Rules, Slots, Stage, Step, earlier, later};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
@@ -76,25 +76,27 @@ impl<L: Copy + Ord> Situation<'_, L> {
         room.then_some(Step::Prepare { lines: without, cause: Cause::Ordered })
     }
 
-    /// When the next key of a line has to be prepared, if nobody asks. Not while the last one but one is still published.
+    /// When the next key of a line has to be prepared, if nobody asks. By the schedule not while the last one but one is still
+    /// published; before the active one ends whatever there is, so early that the gate may take as long as verifiers cache.
     fn due_at(&self, line: L) -> Option<Timestamp> {
         let active = self.active(line)?;
-        if self.of(line).count() > 1 {
-            return None;
-        }
         let activated = active.activated_at.unwrap_or(active.created_at);
-        Some(later(activated, self.rules.every.saturating_sub(self.rules.ahead)))
+        let alone = self.of(line).count() == 1;
+        let scheduled = alone.then(|| later(activated, self.rules.every.saturating_sub(self.rules.ahead)));
+        let ending = active.signs_until.map(|end| earlier(end, self.rules.ahead.saturating_add(self.rules.ahead)));
+        [scheduled, ending].into_iter().flatten().min()
     }
 
     fn activate(&self) -> Option<Step<L>> {
         let ready = self.keys().filter(|key| self.signs_at(key).is_some_and(|at| at <= self.now));
-        ready.min_by_key(|key| (key.published_at, key.created_at)).map(|key| Step::Activate(key.id.clone()))
+        ready.min_by_key(|key| (key.published_at.is_none(), key.published_at, key.created_at)).map(|key| Step::Activate(key.id.clone()))
     }
 
-    /// When a prepared key may sign.
+    /// When a prepared key may sign. Where the active one cannot any more it has to, whoever publishes it.
     fn signs_at(&self, key: &Key<L>) -> Option<Timestamp> {
-        let prepared = key.stage == Stage::Prepared && self.active(key.line).is_some() && !self.is_unneeded(key.line);
-        prepared.then_some(later(key.published_at?, self.rules.ahead))
+        let active = self.active(key.line).filter(|_| key.stage == Stage::Prepared && !self.is_unneeded(key.line))?;
+        let known = key.published_at.map(|at| later(at, self.rules.ahead));
+        [known, active.signs_until].into_iter().flatten().min()
     }
 
     fn retire(&self) -> Option<Step<L>> {

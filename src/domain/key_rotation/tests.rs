@@ -118,6 +118,59 @@ fn a_revoked_key_goes_at_once_and_another_one_signs_in_the_same_write() {
     assert_eq!(revoked(&[active("a", 0), former("z", Some(0))], &ids("a"), at(1)), (vec![former("z", Some(0))], [0].into()));
 }
 
+/// Of a CA: it ends, or its key is lost.
+#[test]
+fn one_that_can_sign_no_more_is_replaced_at_its_end_and_not_before() {
+    let ending = |end: i64| Key { signs_until: Some(at(end)), ..active("a", 0) };
+    assert_eq!(plan(&slots([ending(100)]), &RULES, at(51)), Plan { step: None, wake_at: Some(at(52)) });
+    assert_eq!(step(&slots([ending(100)]), 52), prepare(Cause::Due), "twice as early as it has to be known");
+    assert_eq!(step(&slots([ending(100), former("z", Some(40))]), 52), prepare(Cause::Due), "also while a former one is published");
+    assert_eq!(step(&slots([ending(9_999)]), 2_136), prepare(Cause::Due), "the schedule comes first");
+
+    let known = |published| slots([ending(100), prepared("b", published)]);
+    assert_eq!(plan(&known(Some(60)), &RULES, at(83)), Plan { step: None, wake_at: Some(at(84)) });
+    assert_eq!(step(&known(Some(60)), 84), Some(Step::Activate("b".to_owned())));
+    assert_eq!(plan(&known(Some(90)), &RULES, at(99)), Plan { step: None, wake_at: Some(at(100)) });
+    assert_eq!(step(&known(Some(90)), 100), Some(Step::Activate("b".to_owned())), "known to some is better than known to none");
+    assert_eq!(plan(&known(None), &RULES, at(99)), Plan { step: Some(Step::Gate), wake_at: Some(at(100)) });
+    assert_eq!(step(&known(None), 100), Some(Step::Activate("b".to_owned())), "no gate helps whoever is cut off anyway");
+}
+
+fn any_time() -> impl Strategy<Value = Option<i64>> {
+    prop_oneof![Just(None), (0_i64..3_000).prop_map(Some)]
+}
+
+/// Any keys of one line, of which at most one is active and at most one prepared.
+fn any_keys() -> impl Strategy<Value = Vec<Key<u8>>> {
+    let active = (any_time(), any_time())
+        .prop_map(|(activated, until)| activated.map(|activated| Key { signs_until: until.map(at), ..active("a", activated) }));
+    let prepared = (any::<bool>(), any_time()).prop_map(|(is_there, published)| is_there.then(|| prepared("b", published)));
+    let former = prop::collection::vec(any_time(), 0..5)
+        .prop_map(|unused| unused.into_iter().enumerate().map(|(place, unused)| former(&format!("f{place}"), unused)).collect::<Vec<_>>());
+    (active, prepared, former).prop_map(|(active, prepared, former)| active.into_iter().chain(prepared).chain(former).collect())
+}
+
+proptest! {
+    /// L3, and: nothing signs that was not published for `ahead`, but where nothing else can sign.
+    #[test]
+    fn nothing_signs_early_while_another_one_can(keys in any_keys(), hour in 0_i64..6_000, seen: bool) {
+        let slots = Slots { seen, ..slots(keys) };
+        let planned = plan(&slots, &RULES, at(hour));
+        if let Some(Step::Activate(id)) = &planned.step {
+            let key = slots.keys.iter().find(|key| key.id == *id).unwrap();
+            let is_known = key.published_at.is_some_and(|published| published + RULES.ahead <= at(hour));
+            let signing = slots.keys.iter().find(|key| key.stage == Stage::Active);
+            prop_assert!(is_known || signing.is_none_or(|signing| signing.signs_until.is_some_and(|until| until <= at(hour))));
+        }
+        if let Plan { step: None | Some(Step::Gate), wake_at: Some(wake_at) } = planned {
+            prop_assert!(wake_at > at(hour));
+            let just_before = plan(&slots, &RULES, wake_at - SignedDuration::from_secs(1));
+            prop_assert_eq!(&just_before.step, &planned.step, "before it is time");
+            prop_assert_ne!(plan(&slots, &RULES, wake_at).step, planned.step, "when it is time");
+        }
+    }
+}
+
 /// What happens in a history.
 #[derive(Debug, Clone, Copy)]
 enum Event {
