@@ -142,6 +142,7 @@ const ROOMS: &[Room] = &[
         &[
             "crate::keys",
             "crate::ambient",
+            "crate::api::ANNOTATION_AUTHORITIES",
             "crate::api::ANNOTATION_HANDLED_REVOKE",
             "crate::api::ANNOTATION_HANDLED_ROTATE",
             "crate::api::ANNOTATION_REVOKE",

@@ -78,6 +78,9 @@ pub const ANNOTATION_SIGNING_KEYS: &str = "keywright.dev/signing-keys";
 /// on, whichever did before.
 pub const ANNOTATION_CONTROLLER: &str = "keywright.dev/controller";
 
+/// Annotation of the CA's Secret: the CAs by fingerprint and where they are in their lives, as JSON.
+pub const ANNOTATION_AUTHORITIES: &str = "keywright.dev/authorities";
+
 /// The keys of a verification ConfigMap.
 pub mod verification {
     /// The issuer identifier, as in `iss`.

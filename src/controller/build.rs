@@ -22,6 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// first comma stands nothing where there is no such value.
 pub(crate) const KEYS: &str = "keywright.dev/keys";
 
+/// What CAs begin with (RFC 7468), and no other value of ours.
+const CERTIFICATES: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
 /// The names of the data keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -146,6 +149,17 @@ impl Manifest<'_> {
         Some(Value::Object(patch))
     }
 
+    /// Whether `found` has the same `ca.crt`.
+    pub(crate) fn trusts_alike(&self, found: &Secret) -> bool {
+        let standard = match self.shape.format {
+            Format::ServiceBinding => "ca.crt",
+            Format::Env => "CA_CERT",
+        };
+        let name = self.shape.renamed.get(standard).map_or(standard, String::as_str);
+        let present = found.data.as_ref().and_then(|data| data.get(name)).map(|bytes| bytes.0.as_slice());
+        present == self.endpoints.ca.as_deref().map(str::as_bytes)
+    }
+
     fn changed_data(&self, found: &Secret, data: &[(&'static str, String, Vec<u8>)]) -> Map<String, Value> {
         let present = found.data.clone().unwrap_or_default();
         let ours: BTreeSet<&str> = data.iter().map(|(_, name, _)| name.as_str()).collect();
@@ -245,6 +259,22 @@ pub(crate) fn fence_patch(found: &Secret, fence: &BTreeSet<CredentialId>) -> Val
         "uid": found.metadata.uid,
         "annotations": {api::ANNOTATION_FENCE: fence_text(fence)},
     }})
+}
+
+/// The patch that replaces the CAs that we wrote into a Secret, under whatever name, and nothing else; `None`: they are `ca`, or there
+/// are none.
+pub(crate) fn trust_patch(found: &Secret, ca: Option<&str>) -> Option<Value> {
+    let (ca, data) = (ca?, found.data.as_ref()?);
+    // The first is the secret's value.
+    let stale = |name: &String| data.get(name).is_some_and(|bytes| bytes.0.starts_with(CERTIFICATES) && bytes.0 != ca.as_bytes());
+    let stale: Map<String, Value> =
+        written_keys(found).into_iter().skip(1).filter(stale).map(|name| (name, json!(ByteString(ca.into())))).collect();
+    (!stale.is_empty()).then(|| {
+        json!({
+            "metadata": {"resourceVersion": found.metadata.resource_version, "uid": found.metadata.uid},
+            "data": stale,
+        })
+    })
 }
 
 /// The patch that takes our keys, labels and annotations out of a Secret that the client no longer uses.

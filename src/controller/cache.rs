@@ -69,6 +69,11 @@ impl<K: Made> Cache<K> {
         lock(&self.objects).get(name).cloned()
     }
 
+    /// All there are.
+    pub(crate) fn all(&self) -> Vec<Arc<K>> {
+        lock(&self.objects).values().cloned().collect()
+    }
+
     /// All that were made for an object.
     pub(crate) fn made_for(&self, owner: &ObjectName) -> Vec<Arc<K>> {
         let names = lock(&self.made).get(owner).cloned().unwrap_or_default();
@@ -162,7 +167,8 @@ impl<K: Made> Cache<K> {
     }
 }
 
-fn owner_of<K: Made>(object: &K) -> Option<ObjectName> {
+/// What an object was made for.
+pub(crate) fn owner_of<K: Made>(object: &K) -> Option<ObjectName> {
     Some(ObjectName::new(object.namespace()?, object.labels().get(K::LABEL)?))
 }
 

@@ -115,7 +115,16 @@ impl Controller {
                 return self.leave_to_another(&object, holding).await;
             }
         }
-        match (standing, self.keys().filter(|_| self.endpoints_are_known())) {
+        let keys = self.keys().filter(|_| self.endpoints_are_known());
+        if standing.is_ok() && keys.is_some() {
+            match self.spread_trust(&object).await {
+                Err(fault) if fault.is_contended() => return Err(fault),
+                // What else is to be done does not wait for it, and says so, too, if it fails.
+                Err(fault) => tracing::warn!(client = %name, error = %fault, "ca.crt is not up to date"),
+                Ok(()) => {}
+            }
+        }
+        match (standing, keys) {
             (Ok(registered), Some(keys)) => match policy::rotation(&self.policy, &object.spec, ambient::now()) {
                 Ok(rotation) => {
                     let (client, shape, endpoints) = (registered.client.clone(), Shape::of(&object), self.endpoints());
@@ -148,7 +157,7 @@ impl Controller {
     }
 
     /// Being deleted, or its namespace is.
-    fn is_going(&self, object: &OAuthClient) -> bool {
+    pub(super) fn is_going(&self, object: &OAuthClient) -> bool {
         let namespace = object.namespace().unwrap_or_default();
         object.metadata.deletion_timestamp.is_some() || self.registry.with_index(|index| index.is_terminating(&namespace))
     }

@@ -178,8 +178,9 @@ impl Controller {
         let secrets = self.secrets.follow(&self.watches, reach, sender.clone(), stop.clone());
         let config_maps = self.config_maps.follow(&self.watches, reach, sender.clone(), stop.clone());
         let reports = self.reports.follow(self.watches.clone(), &self.installation, &self.registry, sender.clone(), stop.clone());
+        let authority = self.follow_authority(sender.clone(), stop.clone());
         let touched = forward(touched, sender, stop.clone());
-        tokio::join!(secrets, config_maps, reports, touched, self.watch_gate(stop.clone()), self.work(changes, stop));
+        tokio::join!(secrets, config_maps, reports, authority, touched, self.watch_gate(stop.clone()), self.work(changes, stop));
         self.pending.clear();
         self.memory.clear();
         self.restarted.clear();
@@ -280,7 +281,7 @@ impl Controller {
 
     /// Whether it is known what clients of the endpoint have to trust: no Secret is written without it.
     fn endpoints_are_known(&self) -> bool {
-        !self.settings.tls || self.certificate_installed.load(Ordering::Acquire)
+        self.settings.certificate.is_none() || self.certificate_installed.load(Ordering::Acquire)
     }
 
     fn leads_since(&self) -> Timestamp {

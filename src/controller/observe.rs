@@ -13,7 +13,7 @@ use crate::{
         names::ObjectName,
         rotation::{Object, Register, Stored},
     },
-    keys::{DigestKey, secret::KeyFile},
+    keys::{DigestKey, certificate::ServingCertificate, secret::KeyFile},
 };
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -92,6 +92,18 @@ pub(crate) async fn digest_key_name(kube: &Client, name: &ObjectName) -> Result<
     let found = secrets.get_opt(&name.name).await.map_err(|error| Fault::reading("key Secret", name, error))?;
     let file = found.and_then(|secret| KeyFile::parse(&secret.data.unwrap_or_default()).ok());
     Ok(file.map(|file| file.digest.name().to_owned()))
+}
+
+/// `ca.crt` beside the serving certificate, read live; `None`: there is no such Secret, or it cannot be read.
+pub(crate) async fn trusted(kube: &Client, name: &ObjectName) -> Result<Option<Option<String>>, Fault> {
+    let found = secret(kube, name, &name.name).await?;
+    Ok(found.and_then(|secret| ServingCertificate::parse(&secret.data.unwrap_or_default()).ok()).map(|shown| shown.ca))
+}
+
+/// A Secret beside `object`, read live.
+pub(crate) async fn secret(kube: &Client, object: &ObjectName, name: &str) -> Result<Option<Secret>, Fault> {
+    let secrets: Api<Secret> = Api::namespaced(kube.clone(), &object.namespace);
+    secrets.get_opt(name).await.map_err(|error| Fault::reading("Secret", object, error))
 }
 
 impl Seen {

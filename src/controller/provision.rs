@@ -1,6 +1,9 @@
-//! The release's own keys and certificate: made on first start, rotated and renewed by the leader alone.
+//! The release's own keys and certificate: made on first start, rotated and renewed by the leader alone. `trust` says where its CAs have
+//! to be known before another one signs.
 
+mod certificate;
 mod notices;
+mod trust;
 
 use super::{Controller, Fault, events::Notice, queue::Outcome};
 use crate::{
@@ -45,8 +48,8 @@ pub struct Settings {
     pub algorithm: Algorithm,
     /// When signing keys change.
     pub signing_keys: Rules,
-    /// Whether the endpoint has a certificate at all.
-    pub tls: bool,
+    /// The Secret with the endpoint's certificate, in the release's namespace; `None`: it has none.
+    pub certificate: Option<String>,
     /// The names of the self-signed serving certificate; `None`: the certificate is given, or TLS is off.
     pub self_signed: Option<BTreeSet<ServedName>>,
     /// Whether workloads that ask for it are restarted for a new credential.
@@ -61,8 +64,28 @@ pub(super) struct Memory(Mutex<Looks>);
 struct Looks {
     /// Since when nothing has to be signed with an algorithm.
     unneeded: BTreeMap<Algorithm, Timestamp>,
-    /// Since when the replicas keep a gate shut, by the monotonic clock, and whether that was said.
-    blocked: Option<(Duration, bool)>,
+    /// Since when the replicas keep a gate shut.
+    keys_blocked: Blocked,
+    /// Since when something keeps a CA from signing.
+    authority_blocked: Blocked,
+}
+
+/// A gate that stays shut: since when, by the monotonic clock, and whether that was said.
+#[derive(Debug, Default)]
+struct Blocked(Option<(Duration, bool)>);
+
+impl Blocked {
+    fn open(&mut self) {
+        self.0 = None;
+    }
+
+    /// It is shut now. When to look again, and whether it is time to say so.
+    fn shut(&mut self, now: Duration) -> (Duration, bool) {
+        let (since, said) = *self.0.get_or_insert((now, false));
+        let long = now.saturating_sub(since) >= WORTH_A_WORD;
+        self.0 = Some((since, said || long));
+        (if long { LATER } else { SOON }, long && !said)
+    }
 }
 
 impl Memory {
@@ -94,7 +117,7 @@ impl Controller {
             let advanced = advanced.map_err(|error| failed(&release.keys(), &error))?;
             self.tell_of_keys(&release.keys(), &advanced);
             if !advanced.waits_for_replicas {
-                self.memory.lock().blocked = None;
+                self.memory.lock().keys_blocked.open();
                 return Ok(advanced.wake_at.map_or(EVERY, |at| until(at, now).min(EVERY)));
             }
             match self.gate_of_keys(&release.keys(), &advanced).await? {
@@ -119,21 +142,17 @@ impl Controller {
                 late.extend(replicas);
             }
         }
-        let mut looks = self.memory.lock();
         if late.is_empty() {
-            looks.blocked = None;
+            self.memory.lock().keys_blocked.open();
             return Ok(None);
         }
-        let now = ambient::boot_time();
-        let (since, said) = *looks.blocked.get_or_insert((now, false));
-        let long = now.saturating_sub(since) >= WORTH_A_WORD;
-        if long && !said {
-            looks.blocked = Some((since, true));
+        let (wait, is_worth_a_word) = self.memory.lock().keys_blocked.shut(ambient::boot_time());
+        if is_worth_a_word {
             let names: Vec<String> = late.into_iter().collect();
             let why = format!("the signing keys wait until these replicas have seen and read them: {}", names.join(", "));
             self.events.of_release(secret, &keys.uid, &Notice::warning("RotationBlocked", why));
         }
-        Ok(Some(if long { LATER } else { SOON }))
+        Ok(Some(wait))
     }
 
     /// The default algorithm is always needed: an API that names none is served at once.
@@ -157,18 +176,6 @@ impl Controller {
             tracing::info!(secret = %secret, reason = notice.reason, note = notice.note, "signing keys");
             self.events.of_release(secret, &advanced.uid, &notice);
         }
-    }
-
-    async fn provision_certificate(&self) -> Result<Duration, Fault> {
-        let Some(names) = &self.settings.self_signed else { return Ok(EVERY) };
-        let release = self.installation.release();
-        let now = ambient::now();
-        let issued = store::certificate::ensure(&self.kube, &release, names, now).await;
-        let issued = issued.map_err(|error| failed(&release.serving(), &error))?;
-        if let Some(why) = issued.renewed {
-            tracing::info!(?why, "renewed the serving certificate");
-        }
-        Ok(until(issued.renew_at, now).min(EVERY))
     }
 }
 

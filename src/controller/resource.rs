@@ -97,6 +97,9 @@ impl Controller {
         }
         let api: Api<ConfigMap> = Api::namespaced(self.kube.clone(), &at.namespace);
         let found = api.get_opt(name).await.map_err(|error| Fault::reading("ConfigMap", &resource.object, error))?;
+        if found.as_ref().is_none_or(|found| !verification.trusts_alike(found)) {
+            self.confirm_trust(&endpoints, &resource.object).await?;
+        }
         match found {
             None => {
                 apply::create(&self.kube, "ConfigMap", &resource.object, &verification.created()).await?;

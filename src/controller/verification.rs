@@ -54,6 +54,11 @@ impl Verification<'_> {
         })
     }
 
+    /// Whether `found` has the same `ca.crt`.
+    pub(crate) fn trusts_alike(&self, found: &ConfigMap) -> bool {
+        found.data.as_ref().and_then(|data| data.get(verification::CA)) == self.endpoints.ca.as_ref()
+    }
+
     fn data(&self) -> BTreeMap<String, String> {
         let issuer = &self.endpoints.issuer;
         let entries = [

@@ -1,14 +1,16 @@
 //! The self-signed CA and the serving certificate; pure but for the drawing of keys.
 //!
 //! The Secrets hold what `kubectl create secret tls` makes: `tls.crt` and `tls.key`, and beside a serving certificate `ca.crt`,
-//! what clients have to trust. [`authority`] is the CA in `<release>-ca`, which the leader alone reads; [`serving`] is the
+//! what clients have to trust. [`authority`] is a CA, [`succession`] those in `<release>-ca`, which the leader alone reads; [`serving`] is the
 //! certificate in `<release>-tls` or in a Secret that the platform gives, which every replica reads.
 
 pub mod authority;
 pub mod serving;
+pub mod succession;
 
 pub use authority::Authority;
 pub use serving::ServingCertificate;
+pub use succession::Authorities;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -60,6 +62,9 @@ pub enum CertificateError {
     /// The certificate in the CA's Secret may not sign.
     #[error("its entry tls.crt is not the certificate of a CA")]
     NotAnAuthority,
+    /// The one that is to sign next is none.
+    #[error("its entries next.crt and next.key are not the certificate of a CA and its key: take both out, then another one is made")]
+    Next,
     /// A name that no certificate can carry.
     #[error("{0:?} is neither a DNS name nor an IP address")]
     Name(String),

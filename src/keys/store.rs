@@ -3,7 +3,7 @@
 //! | Secret | Holds | Read by |
 //! |---|---|---|
 //! | `<release>-keys` | digest key and signing keys (`secret`) | every replica |
-//! | `<release>-ca` | the self-signed CA | the leader |
+//! | `<release>-ca` | the self-signed CAs (`certificate::succession`) | the leader |
 //! | `<release>-tls` | the serving certificate that it signed | every replica |
 //!
 //! Made by POST: where another leader was faster, the answer is 409 and what it made is read again, never overwritten. Changed by
@@ -15,7 +15,7 @@ mod orders;
 pub mod signing;
 
 use super::{
-    certificate::{CertificateError, ServedName},
+    certificate::CertificateError,
     secret::{Data, KeySecretError},
     signing::SigningError,
 };
@@ -23,7 +23,6 @@ use crate::{
     api::{LABEL_MANAGED_BY, MANAGED_BY},
     domain::names::ObjectName,
 };
-use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -62,15 +61,6 @@ pub enum StoreError {
     /// Nothing can be made of the CA, or no certificate was made.
     #[error("the Secret {0} cannot be used: {1}")]
     Certificate(ObjectName, CertificateError),
-    /// The CA ended.
-    #[error("the CA in the Secret {0} ended at {1}: delete the Secret, then a new CA is made, and every client has to read its ca.crt")]
-    Expired(ObjectName, Timestamp),
-    /// The CA is for other names.
-    #[error(
-        "the CA in the Secret {0} may not sign for {1}: give the name that it was made for, or delete the Secret, then a new CA is made, \
-         and every client has to read its ca.crt"
-    )]
-    Name(ObjectName, ServedName),
     /// The task that draws keys did not come back.
     #[error("the Secret {0} was not written: drawing a key was interrupted")]
     Interrupted(ObjectName),

@@ -104,16 +104,19 @@ impl Settings {
         let self_signed = (arguments.tls == Tls::SelfSigned).then(|| names(&installation, &arguments.tls_san)).transpose()?;
         let policy = policy(arguments)?;
         let signing_keys = signing_keys(arguments, &policy)?;
-        let tls = arguments.tls != Tls::Off;
+        let certificate = certificate(arguments, &installation)?;
         Ok(Self {
-            certificate: certificate(arguments, &installation)?,
             provision: controller::Settings {
                 algorithm: arguments.signing_algorithm,
                 signing_keys,
-                tls,
+                certificate: match &certificate {
+                    Certificate::None => None,
+                    Certificate::Secret(name) => Some(name.clone()),
+                },
                 self_signed,
                 restart_workloads: arguments.restart_workloads,
             },
+            certificate,
             policy: Arc::new(policy),
             max_stale: Duration::try_from(arguments.max_stale).unwrap_or(Duration::MAX),
             advertise: arguments.advertise.or_else(|| Some(arguments.health_listen).filter(|address| !address.ip().is_unspecified())),

@@ -9,6 +9,7 @@
 
 mod accepted;
 mod applied;
+mod authority;
 mod bad_start;
 mod certificate;
 mod chart;

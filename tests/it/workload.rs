@@ -80,10 +80,10 @@ impl Credentials {
     }
 }
 
-/// An HTTP client that trusts this authority and nothing else.
-pub(crate) fn http(authority: &str) -> reqwest::Client {
-    let authority = reqwest::Certificate::from_pem(authority.as_bytes()).unwrap();
-    reqwest::Client::builder().tls_certs_only([authority]).build().unwrap()
+/// An HTTP client that trusts these authorities and nothing else.
+pub(crate) fn http(authorities: &str) -> reqwest::Client {
+    let authorities = reqwest::Certificate::from_pem_bundle(authorities.as_bytes()).unwrap();
+    reqwest::Client::builder().tls_certs_only(authorities).build().unwrap()
 }
 
 /// Sends a request to the token endpoint.

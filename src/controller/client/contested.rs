@@ -14,7 +14,7 @@ use crate::{
 use kube::ResourceExt;
 
 impl Controller {
-    pub(super) fn holding_of(&self, object: &OAuthClient) -> Holding {
+    pub(in crate::controller) fn holding_of(&self, object: &OAuthClient) -> Holding {
         self.holding(object, object.status.as_ref().and_then(|status| status.controller.as_deref()))
     }
 

@@ -23,6 +23,7 @@ impl Work<'_> {
     pub(super) async fn settle(&self, seen: Seen, rest: Rest) -> Result<Outcome, Fault> {
         let Rest { credentials, wake_at, news } = rest;
         if let Some(patch) = self.tidied(&seen, &credentials) {
+            self.confirm_trust(&seen).await?;
             self.patch_secret(&self.shape.name, &patch).await?;
         }
         self.withdraw_from_former_secrets().await?;

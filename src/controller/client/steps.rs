@@ -85,6 +85,7 @@ impl Work<'_> {
         let published = Published { id, value: &held.value, fence: &fence };
         let (kube, object, events) = (&self.controller.kube, &self.client.object, &self.controller.events);
         let name = &self.shape.name;
+        self.confirm_trust(seen).await?;
         match &seen.secret {
             Some(found) if seen.holder() == Holder::Us => {
                 let Some(patch) = self.manifest().patch(found, published) else { return Ok(()) };
@@ -101,6 +102,14 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What a write of the whole Secret says of CAs was read after it.
+    pub(super) async fn confirm_trust(&self, seen: &Seen) -> Result<(), Fault> {
+        match seen.secret.as_ref().filter(|_| seen.holder() == Holder::Us) {
+            Some(found) if self.manifest().trusts_alike(found) => Ok(()),
+            _ => self.controller.confirm_trust(&self.endpoints, &self.client.object).await,
+        }
     }
 
     async fn fence(&self, seen: &Seen, credentials: &[Credential]) -> Result<(), Fault> {

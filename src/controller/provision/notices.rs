@@ -3,7 +3,10 @@
 use crate::{
     controller::events::Notice,
     domain::key_rotation::{Cause, Step},
-    keys::store::signing::Done,
+    keys::{
+        certificate::ServedName,
+        store::{certificate, signing::Done},
+    },
 };
 use std::collections::BTreeSet;
 
@@ -51,6 +54,60 @@ fn of_step(step: &Step<impl Sized>, drawn: &[String]) -> Option<Notice> {
     })
 }
 
-fn list(names: &BTreeSet<String>) -> String {
-    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+/// What is said of something that was done to CA and certificate; `None`: nothing. `refused`: the names that the CA may not sign for.
+pub(super) fn of_authorities(done: &certificate::Done, refused: &BTreeSet<ServedName>) -> Option<Notice> {
+    use certificate::Done;
+    Some(match done {
+        Done::Made => Notice::normal("AuthorityMade", "made the CA and the first serving certificate"),
+        Done::Lost => Notice::warning(
+            "AuthorityLost",
+            "the CA was gone or replaced: what it signed stays in use, and is trusted, while another one becomes known, which signs in 30 days. If it was \
+             leaked, name it in the annotation keywright.dev/revoke: keywright.dev/authorities holds its fingerprint",
+        ),
+        Done::Step(step, drawn) => return of_authority_step(step, drawn, refused),
+        Done::NothingToRevoke(names) => Notice::warning(
+            "NothingRevoked",
+            format!("there is no CA {}: the annotation keywright.dev/authorities names those that there are", list(names)),
+        ),
+        Done::Renewed(why) => Notice::normal("CertificateRenewed", format!("made the serving certificate anew: {why}")),
+    })
+}
+
+fn of_authority_step(step: &Step<()>, drawn: &[String], refused: &BTreeSet<ServedName>) -> Option<Notice> {
+    Some(match step {
+        Step::Prepare { .. } if !refused.is_empty() => Notice::warning(
+            "AuthorityPrepared",
+            format!(
+                "the CA may not sign for {}: {}, which may, is in every ca.crt from now on, and signs in 30 days; at once if the other one is named in the \
+                 annotation keywright.dev/revoke, which cuts off clients until they read ca.crt again",
+                list(refused),
+                list(drawn)
+            ),
+        ),
+        Step::Prepare { cause, .. } => {
+            let why = if *cause == Cause::Ordered { "as ordered" } else { "as scheduled" };
+            let note =
+                format!("the CA {} is in every ca.crt from now on, {why}; it signs 30 days after it is known everywhere", list(drawn));
+            Notice::normal("AuthorityPrepared", note)
+        }
+        Step::Acknowledge => Notice::normal("RotationUnderWay", "the next CA is known already: the order asks for no other"),
+        Step::Activate(id) => Notice::normal("AuthorityActivated", format!("the serving certificate is signed by the CA {id} from now on")),
+        Step::Remove(ids) => Notice::normal(
+            "AuthorityRemoved",
+            format!("nothing in use was signed by the CA {}: it is taken out of every ca.crt", list(ids)),
+        ),
+        Step::Revoke(ids) => Notice::warning(
+            "AuthorityRevoked",
+            format!(
+                "took the CA {} out of every ca.crt at once; another one has signed the serving certificate. Clients that know neither are cut off until they \
+                 read ca.crt again",
+                list(ids)
+            ),
+        ),
+        Step::Retire(_) | Step::Confirm | Step::Gate => return None,
+    })
+}
+
+fn list(names: impl IntoIterator<Item = impl ToString>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }

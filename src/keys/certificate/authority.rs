@@ -2,6 +2,7 @@
 
 use super::{CA, CERTIFICATE, CertificateError, PRIVATE_KEY, ServedName, certificates_of, parsed, pem};
 use crate::keys::secret::Data;
+use aws_lc_rs::digest::{SHA256, digest};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use rcgen::{
@@ -37,6 +38,10 @@ impl Authority {
         let key = KeyPair::generate().map_err(|_| CertificateError::Failed)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = subject(&format!("Keywright CA of {owner}"));
+        // So that a client never takes one CA of a release for the next.
+        params
+            .distinguished_name
+            .push(DnType::OrganizationalUnitName, format!("since {}", Timestamp::from_second(now.as_second()).unwrap_or(now)));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -64,10 +69,25 @@ impl Authority {
         Ok(Self { certificate, key })
     }
 
-    /// The data of its Secret.
+    /// Its name: that of its certificate.
     #[must_use]
-    pub fn to_data(&self) -> Data {
-        secret_data([(CERTIFICATE, self.certificate_pem()), (PRIVATE_KEY, self.key.serialize_pem())])
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.certificate)
+    }
+
+    /// Its private key (PEM, PKCS#8).
+    #[must_use]
+    pub fn private_key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    /// The same once more.
+    ///
+    /// # Errors
+    /// [`CertificateError::PrivateKey`], never for one that was read.
+    pub(super) fn again(&self) -> Result<Self, CertificateError> {
+        let key = KeyPair::from_pem(&self.key.serialize_pem()).map_err(|_| CertificateError::PrivateKey)?;
+        Ok(Self { certificate: self.certificate.clone(), key })
     }
 
     /// What clients have to trust.
@@ -82,13 +102,13 @@ impl Authority {
         &self.certificate
     }
 
-    /// The first of `names` that it may not sign for.
+    /// Those of `names` that it may sign for, and those that it may not.
     ///
     /// # Errors
     /// [`CertificateError::Unreadable`] where its certificate cannot be read.
-    pub fn refuses<'a>(&self, names: &'a BTreeSet<ServedName>) -> Result<Option<&'a ServedName>, CertificateError> {
+    pub fn permits(&self, names: &BTreeSet<ServedName>) -> Result<(BTreeSet<ServedName>, BTreeSet<ServedName>), CertificateError> {
         let x509 = parsed(&self.certificate, CERTIFICATE)?;
-        Ok(names.iter().find(|name| !is_permitted(&x509, name)))
+        Ok(names.iter().cloned().partition(|name| is_permitted(&x509, name)))
     }
 
     /// When it ends.
@@ -96,14 +116,14 @@ impl Authority {
     /// # Errors
     /// [`CertificateError::Unreadable`] where its certificate cannot be read.
     pub fn not_after(&self) -> Result<Timestamp, CertificateError> {
-        Ok(super::time_of(&parsed(&self.certificate, CERTIFICATE)?.validity().not_after))
+        ends(&self.certificate)
     }
 
-    /// A serving certificate for `names` with a new key, as the data of its Secret.
+    /// A serving certificate for `names` with a new key, as the data of its Secret. `bundle`: what clients have to trust.
     ///
     /// # Errors
     /// [`CertificateError::NoName`], [`CertificateError::Failed`].
-    pub fn issue(&self, names: &BTreeSet<ServedName>, now: Timestamp) -> Result<Data, CertificateError> {
+    pub fn issue(&self, names: &BTreeSet<ServedName>, bundle: &str, now: Timestamp) -> Result<Data, CertificateError> {
         let name = names.first().ok_or(CertificateError::NoName)?;
         let key = KeyPair::generate().map_err(|_| CertificateError::Failed)?;
         let mut params = CertificateParams::default();
@@ -117,8 +137,24 @@ impl Authority {
         let issuer = Issuer::from_ca_cert_der(&self.certificate, &self.key).map_err(|_| CertificateError::Failed)?;
         let certificate = params.signed_by(&key, &issuer).map_err(|_| CertificateError::Failed)?;
         let chain = pem(std::slice::from_ref(certificate.der()));
-        Ok(secret_data([(CERTIFICATE, chain), (PRIVATE_KEY, key.serialize_pem()), (CA, self.certificate_pem())]))
+        Ok(secret_data([(CERTIFICATE, chain), (PRIVATE_KEY, key.serialize_pem()), (CA, bundle.to_owned())]))
     }
+}
+
+/// The name of a CA: the SHA-256 of its certificate, in hexadecimal digits (`openssl x509 -fingerprint -sha256`, without the colons).
+#[must_use]
+pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    digest(&SHA256, certificate).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// When a CA was made.
+pub(super) fn begins(certificate: &CertificateDer<'_>) -> Result<Timestamp, CertificateError> {
+    Ok(later(super::time_of(&parsed(certificate, CERTIFICATE)?.validity().not_before), BACKDATED))
+}
+
+/// When a CA ends.
+pub(super) fn ends(certificate: &CertificateDer<'_>) -> Result<Timestamp, CertificateError> {
+    Ok(super::time_of(&parsed(certificate, CERTIFICATE)?.validity().not_after))
 }
 
 fn secret_data<const N: usize>(entries: [(&str, String); N]) -> Data {
@@ -234,13 +270,17 @@ mod tests {
 
     /// Whether a TLS client that trusts the CA accepts what it issued for `issued`, when it asked for `host`.
     fn accepts(authority: &Authority, issued: &[&str], host: &str, now: Timestamp) -> Result<(), rustls::Error> {
-        let shown = ServingCertificate::parse(&authority.issue(&names(issued), start()).unwrap()).unwrap();
+        let shown = ServingCertificate::parse(&authority.issue(&names(issued), &authority.certificate_pem(), start()).unwrap()).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(authority.certificate().clone()).unwrap();
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider())).build().unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().try_into().unwrap()));
         let host = ServerName::try_from(host.to_owned()).unwrap();
         verifier.verify_server_cert(&shown.certified_key.cert[0], &[], &host, &[], now).map(drop)
+    }
+
+    fn data_of(made: &Authority) -> Data {
+        secret_data([(CERTIFICATE, made.certificate_pem()), (PRIVATE_KEY, made.private_key_pem())])
     }
 
     #[test]
@@ -280,7 +320,7 @@ mod tests {
         for of in [&["kw.auth.svc"][..], &["127.0.0.1"], &["::1"], &["kw.auth.svc", "127.0.0.1"]] {
             let authority = authority(of);
             for host in ["kw.auth.svc", "below.kw.auth.svc", "xkw.auth.svc", "auth.svc", "127.0.0.1", "127.0.0.2", "::1", "::2"] {
-                let refused = authority.refuses(&names(&[host])).unwrap().is_some();
+                let refused = authority.permits(&names(&[host])).unwrap().1.contains(&ServedName::parse(host).unwrap());
                 assert_eq!(refused, accepts(&authority, &[host], host, start()).is_err(), "{of:?} for {host}");
             }
         }
@@ -289,7 +329,7 @@ mod tests {
     #[test]
     fn a_ca_survives_its_secret() {
         let made = authority(&["kw.auth.svc"]);
-        let read = Authority::parse(&made.to_data()).unwrap();
+        let read = Authority::parse(&data_of(&made)).unwrap();
         assert_eq!(read.certificate_pem(), made.certificate_pem());
         accepts(&read, &["kw.auth.svc"], "kw.auth.svc", start()).unwrap();
         assert_eq!(read.not_after().unwrap(), start() + CA_LIFETIME);
@@ -297,13 +337,13 @@ mod tests {
 
     #[test]
     fn each_wrong_entry_of_a_ca_is_named() {
-        let (one, other) = (authority(&["kw.auth.svc"]).to_data(), authority(&["kw.auth.svc"]).to_data());
+        let (one, other) = (data_of(&authority(&["kw.auth.svc"])), data_of(&authority(&["kw.auth.svc"])));
         let with = |entry: &str, bytes: &[u8]| {
             let mut data = one.clone();
             data.insert(entry.to_owned(), ByteString(bytes.to_vec()));
             data
         };
-        let leaf = Authority::parse(&one).unwrap().issue(&names(&["kw.auth.svc"]), start()).unwrap();
+        let leaf = Authority::parse(&one).unwrap().issue(&names(&["kw.auth.svc"]), "", start()).unwrap();
         for (data, error) in [
             (Data::new(), CertificateError::Missing(CERTIFICATE)),
             (with(CERTIFICATE, b"rubbish"), CertificateError::Pem(CERTIFICATE)),
@@ -319,7 +359,7 @@ mod tests {
     #[test]
     fn a_ca_for_no_name_is_not_made() {
         assert_eq!(Authority::generate("auth/keywright", &BTreeSet::new(), start()).err(), Some(CertificateError::NoName));
-        assert_eq!(authority(&["kw.auth.svc"]).issue(&BTreeSet::new(), start()).err(), Some(CertificateError::NoName));
+        assert_eq!(authority(&["kw.auth.svc"]).issue(&BTreeSet::new(), "", start()).err(), Some(CertificateError::NoName));
     }
 
     /// Names and owners of any length the cluster allows.

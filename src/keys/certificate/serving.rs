@@ -1,7 +1,8 @@
 //! The certificate that the token endpoint shows: read from a Secret, and when it has to be renewed.
 
 use super::{
-    Authority, CA, CERTIFICATE, CertificateError, PRIVATE_KEY, ServedName, bytes_of, certificates_of, names_of, parsed, pem, time_of,
+    CA, CERTIFICATE, CertificateError, PRIVATE_KEY, ServedName, authority, bytes_of, certificates_of, names_of, parsed, pem,
+    succession::certificates, time_of,
 };
 use crate::keys::secret::Data;
 use jiff::Timestamp;
@@ -27,18 +28,24 @@ pub struct ServingCertificate {
     pub not_after: Timestamp,
     /// Which key signed it (RFC 5280 §4.2.1.1).
     authority_key: Option<Vec<u8>>,
+    /// The name of who signed it, in DER.
+    issuer: Vec<u8>,
 }
 
 /// Why a serving certificate is renewed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Renewal {
     /// It cannot be read; by itself it holds nothing that would be lost.
+    #[error("it could not be read")]
     Unreadable,
     /// It is for other names.
+    #[error("it was for other names")]
     Names,
-    /// Another CA signed it, or `ca.crt` is not that of the CA.
+    /// Another CA signed it.
+    #[error("another CA had signed it")]
     Authority,
-    /// Two thirds of its life are over.
+    /// Half of its life is over.
+    #[error("half of its life is over")]
     Age,
 }
 
@@ -77,6 +84,7 @@ impl ServingCertificate {
             not_before: time_of(&x509.validity().not_before),
             not_after: time_of(&x509.validity().not_after),
             authority_key: authority_key(&x509),
+            issuer: x509.issuer().as_raw().to_vec(),
         })
     }
 
@@ -94,11 +102,29 @@ impl ServingCertificate {
         }
     }
 
-    /// When two thirds of its life are over.
+    /// When half of its life is over. More of it is left than another CA has to be known for before it signs: where a CA is lost, what it
+    /// signed last is good until then.
     #[must_use]
     pub fn renew_at(&self) -> Timestamp {
         let life = self.not_after.duration_since(self.not_before);
-        self.not_before.checked_add(life / 3 * 2).unwrap_or(self.not_after)
+        self.not_before.checked_add(life / 2).unwrap_or(self.not_after)
+    }
+
+    /// The certificates of `ca.crt`.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<CertificateDer<'static>> {
+        certificates(self.ca.as_deref())
+    }
+
+    /// Whether that CA signed it: told by the key identifiers, and where the CA has none, which only one that we did not make has, by
+    /// its name.
+    #[must_use]
+    pub fn is_signed_by(&self, authority: &CertificateDer<'_>) -> bool {
+        let Ok(x509) = parsed(authority, CERTIFICATE) else { return false };
+        match subject_key(&x509) {
+            Some(key) => self.authority_key.as_ref() == Some(&key),
+            None => self.issuer == x509.subject().as_raw(),
+        }
     }
 
     /// By name, or by a wildcard for its first label (RFC 9525 §6.3).
@@ -111,36 +137,29 @@ impl ServingCertificate {
     }
 }
 
-/// Whether the serving certificate in `data`, which `authority` should have signed for `names`, has to be made anew at `now`.
+/// Whether the serving certificate, which a CA should have signed for `names`, has to be made anew at `now`.
 ///
 /// # Errors
-/// The reason why it has to be. `Ok` is the certificate, and until when it may stay.
+/// The reason why it has to be. `Ok`: until when it may stay.
 pub fn renewal(
-    data: &Data,
-    authority: &Authority,
+    shown: Option<&ServingCertificate>,
+    authority: &CertificateDer<'_>,
     names: &BTreeSet<ServedName>,
     now: Timestamp,
-) -> Result<(ServingCertificate, Timestamp), Renewal> {
-    let shown = ServingCertificate::parse(data).map_err(|_| Renewal::Unreadable)?;
-    let authority_ends = authority.not_after().map_err(|_| Renewal::Authority)?;
+) -> Result<Timestamp, Renewal> {
+    let shown = shown.ok_or(Renewal::Unreadable)?;
+    let authority_ends = authority::ends(authority).map_err(|_| Renewal::Authority)?;
     // One that ends with its CA would not last longer if it were made anew.
     let due = if shown.not_after < authority_ends { shown.renew_at() } else { authority_ends };
     if shown.names != *names {
         Err(Renewal::Names)
-    } else if !is_signed_by(&shown, authority) {
+    } else if !shown.is_signed_by(authority) {
         Err(Renewal::Authority)
     } else if now >= due {
         Err(Renewal::Age)
     } else {
-        Ok((shown, due))
+        Ok(due)
     }
-}
-
-/// A CA without a key identifier, which only one that we did not make is, is told by `ca.crt` alone.
-fn is_signed_by(shown: &ServingCertificate, authority: &Authority) -> bool {
-    let published = shown.ca.as_deref() == Some(authority.certificate_pem().as_str());
-    let signer = parsed(authority.certificate(), CERTIFICATE).ok().and_then(|x509| subject_key(&x509));
-    published && (signer.is_none() || signer == shown.authority_key)
 }
 
 fn certified(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<CertifiedKey, CertificateError> {
@@ -175,7 +194,7 @@ fn subject_key(x509: &X509Certificate<'_>) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::certificate::authority::SERVING_LIFETIME;
+    use crate::keys::certificate::{Authority, authority::SERVING_LIFETIME};
     use jiff::SignedDuration;
     use k8s_openapi::ByteString;
     use rcgen::{CertificateParams, KeyPair};
@@ -192,7 +211,7 @@ mod tests {
 
     fn issued() -> (Authority, Data) {
         let authority = Authority::generate("auth/keywright", &names(&["kw.auth.svc"]), start()).unwrap();
-        let data = authority.issue(&names(&["kw.auth.svc"]), start()).unwrap();
+        let data = authority.issue(&names(&["kw.auth.svc"]), &authority.certificate_pem(), start()).unwrap();
         (authority, data)
     }
 
@@ -285,12 +304,16 @@ mod tests {
         assert_eq!(shown.warning(&host, start() - DAY), Some(Warning::Early(shown.not_before)));
     }
 
+    fn due(data: &Data, by: &Authority, of: &[&str], now: Timestamp) -> Result<Timestamp, Renewal> {
+        renewal(ServingCertificate::parse(data).ok().as_ref(), by.certificate(), &names(of), now)
+    }
+
     #[test]
-    fn a_certificate_is_renewed_after_two_thirds_of_its_life() {
+    fn a_certificate_is_renewed_after_half_of_its_life() {
         let (authority, data) = issued();
-        let due = |now| renewal(&data, &authority, &names(&["kw.auth.svc"]), now).err();
+        let due = |now| due(&data, &authority, &["kw.auth.svc"], now).err();
         let at = ServingCertificate::parse(&data).unwrap().renew_at();
-        assert!((at.duration_since(start()) - DAY * 60).abs() < SignedDuration::from_hours(1));
+        assert!((at.duration_since(start()) - DAY * 45).abs() < SignedDuration::from_hours(1));
         assert_eq!(due(start()), None);
         assert_eq!(due(at - SignedDuration::from_secs(1)), None);
         assert_eq!(due(at), Some(Renewal::Age));
@@ -303,23 +326,35 @@ mod tests {
         let (authority, _) = issued();
         let end = authority.not_after().unwrap();
         let late = end - SignedDuration::from_mins(10);
-        let data = authority.issue(&names(&["kw.auth.svc"]), late).unwrap();
-        let (shown, until) = renewal(&data, &authority, &names(&["kw.auth.svc"]), late).ok().unwrap();
-        assert_eq!((shown.not_after, until), (end, end));
+        let data = authority.issue(&names(&["kw.auth.svc"]), &authority.certificate_pem(), late).unwrap();
+        assert_eq!(ServingCertificate::parse(&data).unwrap().not_after, end);
+        assert_eq!(due(&data, &authority, &["kw.auth.svc"], late), Ok(end));
     }
 
     #[test]
     fn a_certificate_is_renewed_when_names_ca_or_content_changed() {
         let (authority, data) = issued();
-        let due = |data: &Data, by: &Authority, of: &[&str]| renewal(data, by, &names(of), start()).err();
+        let due = |data: &Data, by: &Authority, of: &[&str]| due(data, by, of, start()).err();
         assert_eq!(due(&data, &authority, &["kw.auth.svc", "127.0.0.1"]), Some(Renewal::Names));
         assert_eq!(due(&data, &authority, &["kw2.auth.svc"]), Some(Renewal::Names));
         let other = Authority::generate("auth/keywright", &names(&["kw.auth.svc"]), start()).unwrap();
         assert_eq!(due(&data, &other, &["kw.auth.svc"]), Some(Renewal::Authority));
-        let swapped = with(&data, CA, other.certificate_pem().as_bytes());
-        assert_eq!(due(&swapped, &authority, &["kw.auth.svc"]), Some(Renewal::Authority));
-        assert_eq!(due(&swapped, &other, &["kw.auth.svc"]), Some(Renewal::Authority));
         assert_eq!(due(&with(&data, CERTIFICATE, b"rubbish"), &authority, &["kw.auth.svc"]), Some(Renewal::Unreadable));
         assert_eq!(due(&Data::new(), &authority, &["kw.auth.svc"]), Some(Renewal::Unreadable));
+    }
+
+    /// One that the platform made has perhaps no key identifier: then its name says so.
+    #[test]
+    fn a_ca_is_told_by_its_key_or_by_its_name() {
+        let (authority, data) = issued();
+        let shown = ServingCertificate::parse(&data).unwrap();
+        let other = Authority::generate("auth/keywright", &names(&["kw.auth.svc"]), start()).unwrap();
+        assert!(shown.is_signed_by(authority.certificate()) && !shown.is_signed_by(other.certificate()));
+        assert_eq!(shown.authorities(), [authority.certificate().clone()]);
+        let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
+        params.is_ca = rcgen::IsCa::NoCa;
+        let nameless = params.self_signed(&key).unwrap();
+        let by_name = ServingCertificate { issuer: parsed(nameless.der(), CA).unwrap().subject().as_raw().to_vec(), ..shown };
+        assert!(by_name.is_signed_by(nameless.der()));
     }
 }
