@@ -2,9 +2,11 @@
 //! capitals, with `_` for `-`.
 
 mod exit;
+mod plugin;
 mod token;
 
 pub use exit::Exit;
+pub use plugin::{ClusterArgs, KeyVerb, KeysArgs, OrderArgs, StatusArgs, WaitArgs};
 pub use token::{Form, SecretMethod, TokenArgs};
 
 use crate::{
@@ -33,6 +35,14 @@ pub enum Command {
     Crds,
     /// Get an access token with the credentials of a client, from its mounted Secret or the environment.
     Token(Box<TokenArgs>),
+    /// Show what clients authenticate with, who still uses a replaced secret, and what is due.
+    Status(Box<StatusArgs>),
+    /// Give a client a new secret now; the former one stays accepted through its overlap.
+    Rotate(Box<OrderArgs>),
+    /// Refuse all secrets that a client has had so far, at once, and issue a new one.
+    Revoke(Box<OrderArgs>),
+    /// Show the signing keys of an installation, rotate them, or revoke leaked ones.
+    Keys(Box<KeysArgs>),
 }
 
 /// Which of the two flows this process runs.

@@ -26,6 +26,7 @@
 //! | [`keys`] | signing keys, the digest key, the serving certificate |
 //! | [`service_accounts`] | what the cluster says of ServiceAccount tokens: its keys, and reviews |
 //! | [`server`] | HTTP: listener, limits, TLS, handlers |
+//! | [`plugin`] | what people ask with kubectl: status, rotate, revoke, keys |
 //! | [`workload`] | what a workload does with its Secret: `keywright token` |
 
 pub mod ambient;
@@ -40,6 +41,7 @@ pub mod keys;
 pub mod lease;
 pub mod metrics;
 pub mod oauth;
+pub mod plugin;
 pub mod policy;
 pub mod registry;
 pub mod replica;

@@ -4,7 +4,7 @@ use clap::Parser;
 use keywright::{
     api,
     cli::{Cli, Command, Exit},
-    run, workload,
+    plugin, run, workload,
 };
 use std::{io::Write, process::ExitCode};
 
@@ -15,6 +15,10 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(arguments) => run::run(&arguments).map_err(|error| (error.to_string(), Exit::Failed)),
         Command::Crds => print_crds().map_err(|why| (why, Exit::Failed)),
+        Command::Status(arguments) => plugin::status(&arguments).map_err(|error| (error.to_string(), error.exit())),
+        Command::Rotate(arguments) => plugin::rotate(&arguments).map_err(|error| (error.to_string(), error.exit())),
+        Command::Revoke(arguments) => plugin::revoke(&arguments).map_err(|error| (error.to_string(), error.exit())),
+        Command::Keys(arguments) => plugin::keys(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Token(arguments) => workload::run(&arguments).map_err(|error| (error.to_string(), error.exit())),
     };
     match ended {

@@ -8,11 +8,11 @@ use std::process::ExitCode;
 pub enum Exit {
     /// For a reason without a code of its own.
     Failed = 1,
-    /// The credentials cannot be read.
+    /// The credentials, or the object that is meant, are not there.
     Missing = 3,
-    /// An OAuth error of the token endpoint: trying again does not help.
+    /// By the token endpoint, by the API server or by the operator: trying again does not help.
     Refused = 4,
-    /// The token endpoint is out of reach or cannot answer now: trying again may help.
+    /// What is asked is out of reach, cannot answer now, or has not done it yet: trying again may help.
     OutOfReach = 5,
 }
 

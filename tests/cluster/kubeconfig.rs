@@ -90,7 +90,8 @@ impl Kubeconfig {
         run(self.command("helm", arguments), String::new()).await
     }
 
-    fn command(&self, tool: &str, arguments: &[&str]) -> Command {
+    /// What those run.
+    pub fn command(&self, tool: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.assets.binary(tool));
         // A home beside the file: nobody's own settings and caches play a part.
         let home = self.path.parent().unwrap_or(Path::new("/"));

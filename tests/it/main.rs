@@ -34,6 +34,7 @@ mod objects;
 mod operator;
 mod outage;
 mod paused;
+mod plugin;
 mod replicas;
 mod restarted;
 mod rotated;

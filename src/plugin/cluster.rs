@@ -1,0 +1,227 @@
+//! The cluster, as the person's kubeconfig has it: reads and writes, and what to do where one is refused.
+
+use crate::{
+    causes,
+    cli::{ClusterArgs, Exit},
+    cluster::requests,
+};
+use k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Api, Client, Config, Resource,
+    api::{ListParams, ObjectMeta, Patch, PatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::{fmt::Debug, time::Duration};
+
+/// Time for an answer: a person is waiting.
+const ANSWER: Duration = Duration::from_secs(30);
+/// In messages.
+const EVERYWHERE: &str = "";
+
+/// Why the cluster did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The kubeconfig.
+    #[error("no way to a cluster: {0}")]
+    Kubeconfig(String),
+    /// No connection.
+    #[error("the API server {server} does not answer: {why}")]
+    OutOfReach {
+        /// Its URL.
+        server: String,
+        /// The causes.
+        why: String,
+    },
+    /// Not there.
+    #[error("there is no {kind} {name} in the namespace {namespace}")]
+    Missing {
+        /// What.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Where.
+        namespace: String,
+    },
+    /// The kind is unknown.
+    #[error("this cluster has no {kind} of keywright.dev/v1alpha1: is Keywright installed, and is this the right context?")]
+    NotInstalled {
+        /// Which.
+        kind: String,
+    },
+    /// RBAC.
+    #[error("{attempt} is not allowed: {message}")]
+    Forbidden {
+        /// What was tried.
+        attempt: String,
+        /// What the API server says: who lacks which right.
+        message: String,
+    },
+    /// Somebody wrote in between.
+    #[error("{attempt} failed: it has changed in between; try again")]
+    Conflict {
+        /// What was tried.
+        attempt: String,
+    },
+    /// Anything else.
+    #[error("{attempt} failed: {message}")]
+    Refused {
+        /// What was tried.
+        attempt: String,
+        /// What the API server says.
+        message: String,
+    },
+}
+
+impl ClusterError {
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Missing { .. } | Self::NotInstalled { .. } => Exit::Missing,
+            Self::Forbidden { .. } => Exit::Refused,
+            Self::OutOfReach { .. } | Self::Conflict { .. } => Exit::OutOfReach,
+            Self::Kubeconfig(_) | Self::Refused { .. } => Exit::Failed,
+        }
+    }
+}
+
+/// A cluster, and the namespace that is meant.
+pub(super) struct Cluster {
+    client: Client,
+    server: String,
+    pub(super) namespace: String,
+}
+
+impl Cluster {
+    /// As kubectl would choose it.
+    pub(super) async fn connect(arguments: &ClusterArgs) -> Result<Self, ClusterError> {
+        let config = config(arguments).await.map_err(ClusterError::Kubeconfig)?;
+        let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let server = config.cluster_url.to_string();
+        let client = requests(&config, ANSWER).map_err(|error| ClusterError::Kubeconfig(causes::in_one_line(&error)))?;
+        Ok(Self { client, server, namespace })
+    }
+
+    /// One object of a namespace.
+    pub(super) async fn read<K>(&self, namespace: &str, name: &str) -> Result<K, ClusterError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let attempt = Attempt::of::<K>("reading", namespace, Some(name));
+        Api::<K>::namespaced(self.client.clone(), namespace).get(name).await.map_err(|error| self.fault(&attempt, error))
+    }
+
+    /// All objects of a namespace.
+    pub(super) async fn list<K>(&self, namespace: &str, parameters: &ListParams) -> Result<Vec<K>, ClusterError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let attempt = Attempt::of::<K>("listing", namespace, None);
+        let listed = Api::<K>::namespaced(self.client.clone(), namespace).list(parameters).await;
+        listed.map(|list| list.items).map_err(|error| self.fault(&attempt, error))
+    }
+
+    /// All objects of all namespaces.
+    pub(super) async fn list_everywhere<K>(&self, parameters: &ListParams) -> Result<Vec<K>, ClusterError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let attempt = Attempt::of::<K>("listing", EVERYWHERE, None);
+        let listed = Api::<K>::all(self.client.clone()).list(parameters).await;
+        listed.map(|list| list.items).map_err(|error| self.fault(&attempt, error))
+    }
+
+    /// The metadata of an object. Of a Secret nothing else crosses the network.
+    pub(super) async fn metadata<K>(&self, namespace: &str, name: &str) -> Result<ObjectMeta, ClusterError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let attempt = Attempt::of::<K>("reading", namespace, Some(name));
+        let read = Api::<K>::namespaced(self.client.clone(), namespace).get_metadata(name).await;
+        read.map(|object| object.metadata).map_err(|error| self.fault(&attempt, error))
+    }
+
+    /// A merge patch. It is to carry the uid, and the resourceVersion where it was computed from what was read.
+    pub(super) async fn change<K>(&self, namespace: &str, name: &str, patch: &Value) -> Result<(), ClusterError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let attempt = Attempt::of::<K>("changing", namespace, Some(name));
+        let objects = Api::<K>::namespaced(self.client.clone(), namespace);
+        let changed = objects.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        changed.map(drop).map_err(|error| self.fault(&attempt, error))
+    }
+
+    fn fault(&self, attempt: &Attempt, error: kube::Error) -> ClusterError {
+        let told = attempt.to_string();
+        match error {
+            kube::Error::Api(status) if status.code == 404 && is_unknown_kind(&status.message) => {
+                ClusterError::NotInstalled { kind: attempt.kind.clone() }
+            }
+            kube::Error::Api(status) if status.code == 404 => ClusterError::Missing {
+                kind: attempt.kind.clone(),
+                name: attempt.name.clone().unwrap_or_default(),
+                namespace: attempt.namespace.clone(),
+            },
+            kube::Error::Api(status) if status.code == 403 => ClusterError::Forbidden { attempt: told, message: status.message.clone() },
+            kube::Error::Api(status) if status.code == 401 => {
+                ClusterError::Forbidden { attempt: told, message: "the API server does not know the user of this kubeconfig".to_owned() }
+            }
+            kube::Error::Api(status) if status.code == 409 => ClusterError::Conflict { attempt: told },
+            kube::Error::Api(status) if status.code >= 500 || status.code == 429 => {
+                ClusterError::OutOfReach { server: self.server.clone(), why: status.message.clone() }
+            }
+            kube::Error::Api(status) => ClusterError::Refused { attempt: told, message: status.message.clone() },
+            error @ (kube::Error::Service(_) | kube::Error::HyperError(_)) => {
+                ClusterError::OutOfReach { server: self.server.clone(), why: causes::in_one_line(&error) }
+            }
+            error => ClusterError::Refused { attempt: told, message: causes::in_one_line(&error) },
+        }
+    }
+}
+
+async fn config(arguments: &ClusterArgs) -> Result<Config, String> {
+    let options = KubeConfigOptions { context: arguments.context.clone(), ..KubeConfigOptions::default() };
+    match &arguments.kubeconfig {
+        Some(path) => {
+            let file =
+                Kubeconfig::read_from(path).map_err(|error| format!("--kubeconfig {}: {}", path.display(), causes::in_one_line(&error)))?;
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .map_err(|error| format!("--kubeconfig {}: {}", path.display(), causes::in_one_line(&error)))
+        }
+        None if arguments.context.is_some() => Config::from_kubeconfig(&options).await.map_err(|error| causes::in_one_line(&error)),
+        None => Config::infer().await.map_err(|error| causes::in_one_line(&error)),
+    }
+}
+
+/// What was tried, for messages.
+struct Attempt {
+    deed: &'static str,
+    kind: String,
+    namespace: String,
+    name: Option<String>,
+}
+
+impl Attempt {
+    fn of<K: Resource<DynamicType = ()>>(deed: &'static str, namespace: &str, name: Option<&str>) -> Self {
+        Self { deed, kind: K::kind(&()).into_owned(), namespace: namespace.to_owned(), name: name.map(str::to_owned) }
+    }
+}
+
+impl std::fmt::Display for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{} the {} {}/{name}", self.deed, self.kind, self.namespace),
+            None if self.namespace == EVERYWHERE => write!(f, "{} the {}s of all namespaces", self.deed, self.kind),
+            None => write!(f, "{} the {}s of the namespace {}", self.deed, self.kind, self.namespace),
+        }
+    }
+}
+
+/// An object that is missing is named in quotes; a kind is not.
+fn is_unknown_kind(message: &str) -> bool {
+    message.contains("could not find the requested resource") || message.contains("page not found")
+}

@@ -1,0 +1,108 @@
+//! `kubectl keywright rotate` and `revoke`: one write to the `OAuthClient`, and a look at what becomes of it.
+
+use super::{
+    PluginError,
+    cluster::Cluster,
+    progress::{self, Progress},
+    report::{Held, Report},
+    table,
+    wait::{self, Found},
+};
+use crate::{ambient, api::ANNOTATION_ROTATE, api::OAuthClient, cli::OrderArgs};
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use serde_json::json;
+use std::fmt::Write as _;
+
+/// Orders a rotation by a new value of the annotation.
+pub(super) async fn rotate(arguments: &OrderArgs) -> Result<String, PluginError> {
+    let order = Order::begin(arguments).await?;
+    let former = order.report.current().map(|held| held.id.clone());
+    let value = ambient::now().to_string();
+    let patch = json!({"metadata": {"uid": order.client.uid(), "annotations": {ANNOTATION_ROTATE: value}}});
+    order.write(&patch).await?;
+    if !arguments.wait.wait {
+        let name = &order.report.name;
+        return Ok(format!("{}: a new secret is ordered; `kubectl keywright status {name}` shows what becomes of it\n", order.object()));
+    }
+    let (held, report) = order.done(|report| progress::of_rotation(report, &value, former.as_deref())).await?;
+    Ok(told(&report, &held))
+}
+
+/// Refuses what there is. The time that says so is not that of this machine, whose clock may be wrong, but a second after the
+/// newest credential was made.
+pub(super) async fn revoke(arguments: &OrderArgs) -> Result<String, PluginError> {
+    let order = Order::begin(arguments).await?;
+    let newest = order.report.credentials.iter().filter_map(|held| held.created_at).max();
+    let newest = newest.ok_or_else(|| PluginError::NoCredential(order.object()))?;
+    let before = second_after(newest);
+    let metadata = json!({"uid": order.client.uid(), "resourceVersion": order.client.resource_version()});
+    order.write(&json!({"metadata": metadata, "spec": {"revocation": {"secretsIssuedBefore": before.to_string()}}})).await?;
+    let note = format!(
+        "{}: every secret made before {before} is refused from now on (spec.revocation.secretsIssuedBefore: whoever applies this object \
+         from a file has to write it there, too)\n",
+        order.object()
+    );
+    if !arguments.wait.wait {
+        return Ok(note);
+    }
+    let (held, report) = order.done(|report| progress::of_revocation(report, before)).await?;
+    Ok(note + &told(&report, &held))
+}
+
+struct Order<'a> {
+    arguments: &'a OrderArgs,
+    cluster: Cluster,
+    client: OAuthClient,
+    report: Report,
+}
+
+impl<'a> Order<'a> {
+    async fn begin(arguments: &'a OrderArgs) -> Result<Self, PluginError> {
+        let cluster = Cluster::connect(&arguments.cluster).await.map_err(PluginError::Cluster)?;
+        let client: OAuthClient = cluster.read(&cluster.namespace, &arguments.client).await.map_err(PluginError::Cluster)?;
+        let report = Report::of(&client);
+        Ok(Self { arguments, cluster, client, report })
+    }
+
+    fn object(&self) -> String {
+        format!("OAuthClient {}/{}", self.report.namespace, self.report.name)
+    }
+
+    async fn write(&self, patch: &serde_json::Value) -> Result<(), PluginError> {
+        let Self { cluster, arguments, .. } = self;
+        cluster.change::<OAuthClient>(&cluster.namespace, &arguments.client, patch).await.map_err(PluginError::Cluster)
+    }
+
+    /// Waits until the Secret holds what was asked for.
+    async fn done(&self, progress: impl Fn(&Report) -> Progress) -> Result<(Held, Report), PluginError> {
+        let Self { cluster, arguments, .. } = self;
+        let object = self.object();
+        let look = async || {
+            let client = cluster.read::<OAuthClient>(&cluster.namespace, &arguments.client).await.map_err(PluginError::Cluster)?;
+            let report = Report::of(&client);
+            match progress(&report) {
+                Progress::Done(held) => Ok(Found::Done((held, report))),
+                Progress::Waiting(why) => Ok(Found::NotYet(why)),
+                Progress::Stuck(why) => Err(PluginError::Stuck { object: object.clone(), why }),
+            }
+        };
+        wait::until(&arguments.wait, &object, look).await
+    }
+}
+
+/// What the Secret holds, and what becomes of what it held before.
+fn told(report: &Report, held: &Held) -> String {
+    let (secret, now) = (report.secret.as_deref().unwrap_or_default(), ambient::now());
+    let mut text = format!("the Secret {secret} holds the new credential {}\n", held.id);
+    for earlier in report.earlier() {
+        // A String takes everything.
+        let _ = writeln!(text, "the earlier one {} is accepted {}", earlier.id, table::accepted(earlier, now));
+    }
+    text
+}
+
+fn second_after(time: Timestamp) -> Timestamp {
+    let whole = Timestamp::from_second(time.as_second()).unwrap_or(time);
+    whole.checked_add(SignedDuration::from_secs(1)).unwrap_or(whole)
+}
