@@ -60,10 +60,37 @@ impl EncodeLabelValue for Outcome {
     }
 }
 
+/// How a request to the introspection endpoint ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Introspected {
+    /// The token is active.
+    Active,
+    /// It is not, or the caller is not told.
+    Inactive,
+    /// With an error.
+    Refused,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IntrospectedLabel {
+    outcome: Introspected,
+}
+
+impl EncodeLabelValue for Introspected {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        encoder.write_str(match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Refused => "refused",
+        })
+    }
+}
+
 /// What the token endpoint counts.
 #[derive(Clone)]
 pub struct TokenMetrics {
     requests: Family<OutcomeLabel, Counter>,
+    introspections: Family<IntrospectedLabel, Counter>,
     duration: Histogram,
 }
 
@@ -72,10 +99,17 @@ impl TokenMetrics {
     pub fn new(registry: &mut Registry) -> Self {
         let requests = Family::default();
         registry.register("keywright_token_requests", "Requests to the token endpoint, by outcome", requests.clone());
+        let introspections = Family::default();
+        registry.register("keywright_introspections", "Requests to the introspection endpoint, by outcome", introspections.clone());
         let duration = Histogram::new([0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 1.0, 10.0]);
         let help = "Time from the head of a token request to its answer, the wait for its body included";
         registry.register_with_unit("keywright_token_request_duration", help, Unit::Seconds, duration.clone());
-        Self { requests, duration }
+        Self { requests, introspections, duration }
+    }
+
+    /// A request to the introspection endpoint was answered.
+    pub fn introspected(&self, outcome: Introspected) {
+        self.introspections.get_or_create(&IntrospectedLabel { outcome }).inc();
     }
 
     /// A request was answered after `took`.

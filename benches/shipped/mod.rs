@@ -99,6 +99,7 @@ fn resource(algorithm: Algorithm) -> Resource {
         audience: Audience::parse("https://invoices.shop.svc").unwrap(),
         scopes: scopes(),
         grants: vec![grant],
+        introspectors: Default::default(),
         algorithm,
         token_type: TokenType::AtJwt,
         max_lifetime: None,

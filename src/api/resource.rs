@@ -89,6 +89,9 @@ pub struct ProtectedResourceSpec {
     /// The access tokens for this API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_token: Option<ResourceTokens>,
+    /// Who may ask the token endpoint whether a token for this API is active (RFC 7662). Absent: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<Introspection>,
     /// What the API's verifier needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
@@ -176,6 +179,16 @@ pub struct ResourceTokens {
     #[schemars(length(max = 6))]
     #[x_kube(validation = rules::duration(), validation = rules::at_least_a_minute())]
     pub max_lifetime: Option<String>,
+}
+
+/// Who may introspect the tokens of an API.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Introspection {
+    /// The names of OAuthClients of this namespace. Everybody else is told that a token is not active.
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set, validation = rules::clients())]
+    pub clients: Vec<String>,
 }
 
 /// What an API's verifier needs.

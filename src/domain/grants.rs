@@ -165,6 +165,7 @@ mod tests {
             audience: Audience::parse("https://invoices.shop.svc").unwrap(),
             scopes: ["a", "b", "c"].map(scope).into(),
             grants: grants.into(),
+            introspectors: BTreeSet::new(),
             algorithm: Algorithm::Rs256,
             token_type: TokenType::AtJwt,
             max_lifetime: None,

@@ -63,6 +63,8 @@ pub struct Resource {
     pub scopes: Vec<Scope>,
     /// Who may have them.
     pub grants: Vec<Grant>,
+    /// The `OAuthClient`s of its namespace that may introspect its tokens.
+    pub introspectors: BTreeSet<String>,
     /// What its tokens are signed with.
     pub algorithm: Algorithm,
     /// Their `typ`.

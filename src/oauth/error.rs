@@ -93,6 +93,11 @@ pub enum Error {
         "this client asks for more tokens than the platform's policy allows; use a token until it expires, and wait as long as Retry-After says"
     )]
     TooManyTokens(u32),
+    /// More introspections than policy allows a client; the seconds to wait.
+    #[error(
+        "this client introspects more tokens than the platform's policy allows; remember answers for a while, and wait as long as Retry-After says"
+    )]
+    TooManyIntrospections(u32),
     /// This replica may lag behind: what it does not know may exist.
     #[error("this replica cannot decide now; send the request again")]
     InDoubt,
@@ -166,7 +171,9 @@ impl Error {
                 (StatusCode::BAD_REQUEST, Code::InvalidScope)
             }
             Self::MalformedResource | Self::SeveralTargets | Self::TargetNotGranted => (StatusCode::BAD_REQUEST, Code::InvalidTarget),
-            Self::TooManyFailures(_) | Self::TooManyTokens(_) => (StatusCode::TOO_MANY_REQUESTS, Code::TemporarilyUnavailable),
+            Self::TooManyFailures(_) | Self::TooManyTokens(_) | Self::TooManyIntrospections(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, Code::TemporarilyUnavailable)
+            }
             Self::InDoubt | Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError),
         }
@@ -211,7 +218,9 @@ impl Error {
             Self::MethodNotAllowed(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
             // RFC 9110 §11.6.1 wants a challenge on every 401, also where the client did not use the header.
             Self::InvalidClient => Some((header::WWW_AUTHENTICATE, CHALLENGE)),
-            Self::TooManyFailures(seconds) | Self::TooManyTokens(seconds) => Some((header::RETRY_AFTER, seconds.into())),
+            Self::TooManyFailures(seconds) | Self::TooManyTokens(seconds) | Self::TooManyIntrospections(seconds) => {
+                Some((header::RETRY_AFTER, seconds.into()))
+            }
             Self::InDoubt => Some((header::RETRY_AFTER, RETRY_AFTER_A_SECOND)),
             Self::Unavailable => Some((header::RETRY_AFTER, RETRY_AFTER_SOME_SECONDS)),
             _ => None,
@@ -244,7 +253,7 @@ pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 #[cfg(test)]
-pub(crate) const ALL: [Error; 30] = [
+pub(crate) const ALL: [Error; 31] = [
     Error::NotFound,
     Error::MethodNotAllowed("POST"),
     Error::RequestTimeout,
@@ -272,6 +281,7 @@ pub(crate) const ALL: [Error; 30] = [
     Error::SeveralTargets,
     Error::TargetNotGranted,
     Error::TooManyTokens(1),
+    Error::TooManyIntrospections(1),
     Error::InDoubt,
     Error::Unavailable,
     Error::Internal,

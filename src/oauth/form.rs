@@ -51,6 +51,34 @@ fn hexadecimal(digit: Option<u8>) -> Result<u8, Error> {
     }
 }
 
+/// A parameter that may stand in a form once.
+pub(super) enum Parameter<'a> {
+    /// Not there (yet).
+    Absent,
+    /// There.
+    Given(Cow<'a, str>),
+}
+
+impl<'a> Parameter<'a> {
+    pub(super) fn put(&mut self, name: &'static str, value: Cow<'a, str>) -> Result<(), Error> {
+        match self {
+            Self::Absent => {
+                *self = Self::Given(value);
+                Ok(())
+            }
+            Self::Given(_) => Err(Error::DuplicateParameter(name)),
+        }
+    }
+
+    /// An empty parameter is an absent one (RFC 6749 §3.2).
+    pub(super) fn value(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Given(value) if !value.is_empty() => Some(value),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,6 +71,12 @@ impl Issuer {
         format!("{self}{TOKEN_PATH}")
     }
 
+    /// The URL of the introspection endpoint.
+    #[must_use]
+    pub fn introspection_endpoint(&self) -> String {
+        format!("{self}{INTROSPECTION_PATH}")
+    }
+
     /// The URL of the JWKS.
     #[must_use]
     pub fn jwks_uri(&self) -> String {
@@ -92,6 +98,8 @@ impl Issuer {
 
 /// Path of the token endpoint, below the issuer's.
 pub const TOKEN_PATH: &str = "/oauth2/token";
+/// Path of the introspection endpoint, likewise.
+pub const INTROSPECTION_PATH: &str = "/oauth2/introspect";
 /// Path of the JWKS, likewise.
 pub const JWKS_PATH: &str = "/oauth2/jwks";
 
@@ -122,12 +130,15 @@ fn is_loopback(url: &Url) -> bool {
 struct Metadata<'a> {
     issuer: &'a str,
     token_endpoint: String,
+    introspection_endpoint: String,
     jwks_uri: String,
     /// Required, but there is no authorization endpoint: empty, for strict parsers.
     response_types_supported: [&'static str; 0],
     grant_types_supported: [&'static str; 1],
     token_endpoint_auth_methods_supported: [&'static str; 3],
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
+    introspection_endpoint_auth_methods_supported: [&'static str; 3],
+    introspection_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     openid: Option<OpenId>,
 }
@@ -153,15 +164,21 @@ pub fn openid_configuration(issuer: &Issuer, algorithms: impl IntoIterator<Item 
     document(issuer, Some(OpenId { subject_types_supported: ["public"], id_token_signing_alg_values_supported: algorithms }))
 }
 
+/// How clients authenticate, at every endpoint. A ServiceAccount token is a private_key_jwt of the cluster's making.
+const METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+
 fn document(issuer: &Issuer, openid: Option<OpenId>) -> Vec<u8> {
     let metadata = Metadata {
         issuer: issuer.as_str(),
         token_endpoint: issuer.token_endpoint(),
+        introspection_endpoint: issuer.introspection_endpoint(),
         jwks_uri: issuer.jwks_uri(),
         response_types_supported: [],
         grant_types_supported: ["client_credentials"],
-        token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        token_endpoint_auth_methods_supported: METHODS,
         token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
+        introspection_endpoint_auth_methods_supported: METHODS,
+        introspection_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         openid,
     };
     serde_json::to_vec(&metadata).unwrap_or_default()
@@ -230,6 +247,9 @@ mod tests {
             json!({
                 "issuer": "https://h/t",
                 "token_endpoint": "https://h/t/oauth2/token",
+                "introspection_endpoint": "https://h/t/oauth2/introspect",
+                "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+                "introspection_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "PS256", "EdDSA"],
                 "jwks_uri": "https://h/t/oauth2/jwks",
                 "response_types_supported": [],
                 "grant_types_supported": ["client_credentials"],

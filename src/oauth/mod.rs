@@ -12,16 +12,19 @@
 //!
 //! What makes a request unreadable is told before the client is authenticated; what it asks for is looked at only after.
 
+pub mod access_token;
 pub mod assertion;
 pub mod authn;
 pub mod basic;
 pub mod error;
 pub mod form;
 pub mod grant;
+pub mod introspection;
 pub mod issue;
 pub mod json;
 pub mod metadata;
 pub mod presented;
+pub mod presented_token;
 pub mod private_key_jwt;
 pub mod request;
 pub mod service_account;

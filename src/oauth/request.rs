@@ -1,7 +1,8 @@
 //! From an HTTP request to what a client asks for (RFC 6749 §4.4.2). The URL's query is never read (§2.3.1).
 
 use super::{
-    Error, form,
+    Error,
+    form::{self, Parameter},
     presented::{Authenticating, Presented, presented},
 };
 use crate::domain::{credential::SecretValue, names::Audience};
@@ -10,7 +11,7 @@ use std::borrow::Cow;
 
 /// The part of a token request that is known before its body, and that decides whether the body is read at all.
 pub struct Head<'a> {
-    headers: &'a HeaderMap,
+    pub(super) headers: &'a HeaderMap,
     has_content_type: bool,
 }
 
@@ -66,9 +67,7 @@ impl<'a> Head<'a> {
     /// # Errors
     /// Where the form is malformed, a parameter stands there twice, or the client authenticates in two ways.
     pub fn token_request(self, body: &[u8]) -> Result<TokenRequest<'_>, Error> {
-        if !body.is_empty() && !self.has_content_type {
-            return Err(Error::UnsupportedMediaType);
-        }
+        self.check_body(body)?;
         let form = TokenForm::read(body)?;
         Ok(TokenRequest {
             presented: presented(self.headers, form.authenticating)?,
@@ -77,6 +76,11 @@ impl<'a> Head<'a> {
             target: form.target,
             has_authorization_details: form.has_authorization_details,
         })
+    }
+
+    /// Without a type a body is nothing.
+    pub(super) fn check_body(&self, body: &[u8]) -> Result<(), Error> {
+        if body.is_empty() || self.has_content_type { Ok(()) } else { Err(Error::UnsupportedMediaType) }
     }
 }
 
@@ -121,30 +125,6 @@ impl<'a> TokenForm<'a> {
             has_authorization_details: details.value().is_some(),
             target,
         })
-    }
-}
-
-enum Parameter<'a> {
-    Absent,
-    Given(Cow<'a, str>),
-}
-
-impl<'a> Parameter<'a> {
-    fn put(&mut self, name: &'static str, value: Cow<'a, str>) -> Result<(), Error> {
-        match self {
-            Self::Absent => {
-                *self = Self::Given(value);
-                Ok(())
-            }
-            Self::Given(_) => Err(Error::DuplicateParameter(name)),
-        }
-    }
-
-    fn value(self) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Given(value) if !value.is_empty() => Some(value),
-            _ => None,
-        }
     }
 }
 

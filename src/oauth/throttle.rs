@@ -189,13 +189,21 @@ pub struct Throttle {
     pub failures: Failures,
     /// Tokens.
     pub issuance: Issuance,
+    /// Introspections.
+    pub introspection: Issuance,
 }
 
 impl Throttle {
     /// With the quota of each client; `None`: as many tokens as it likes.
     #[must_use]
     pub fn new(quota: Option<Rate>) -> Self {
-        Self { failures: Failures::default(), issuance: Issuance::new(quota) }
+        Self { failures: Failures::default(), issuance: Issuance::new(quota), introspection: Issuance::new(None) }
+    }
+
+    /// The same with a quota of introspections; `None`: as many as it likes.
+    #[must_use]
+    pub fn with_introspections(self, quota: Option<Rate>) -> Self {
+        Self { introspection: Issuance::new(quota), ..self }
     }
 }
 

@@ -57,6 +57,7 @@ pub fn resource(policy: &Policy, place: Place<'_>, object: &ProtectedResource) -
         audience,
         scopes,
         grants,
+        introspectors: spec.introspection.iter().flat_map(|allowed| allowed.clients.iter().cloned()).collect(),
         algorithm,
         token_type,
         max_lifetime,

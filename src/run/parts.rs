@@ -20,6 +20,7 @@ use crate::{
         throttle::{Rate, Throttle},
         used::UsedAssertions,
     },
+    policy::Quota,
     registry::{
         Registry,
         feed::{self, Event, Source},
@@ -299,7 +300,7 @@ impl Replica {
             body_limits: BodyLimits::default(),
             used_assertions: Arc::clone(&self.used_assertions),
             service_accounts,
-            throttle: Throttle::new(policy.quota.map(|quota| Rate::per_second(quota.burst, quota.tokens_per_second))),
+            throttle: Throttle::new(policy.quota.map(rate)).with_introspections(policy.introspection_quota.map(rate)),
             metrics: self.tokens.clone(),
         }
     }
@@ -307,6 +308,10 @@ impl Replica {
     fn serves(&self) -> bool {
         self.settings.role != Role::Controller
     }
+}
+
+fn rate(quota: Quota) -> Rate {
+    Rate::per_second(quota.burst, quota.tokens_per_second)
 }
 
 impl Served {

@@ -1,12 +1,12 @@
 //! The public port: token endpoint, JWKS, metadata.
 
-use super::{BodyLimits, discovery, respond::respond, token::token};
+use super::{BodyLimits, discovery, introspection::introspection, respond::respond, token::token};
 use crate::{
     metrics::TokenMetrics,
     oauth::{
         Error,
         grant::Lifetimes,
-        metadata::{Issuer, JWKS_PATH, TOKEN_PATH},
+        metadata::{INTROSPECTION_PATH, Issuer, JWKS_PATH, TOKEN_PATH},
         throttle::Throttle,
         used::UsedAssertions,
     },
@@ -45,6 +45,7 @@ pub fn router(endpoint: Arc<Endpoint>) -> Router {
     let path = endpoint.issuer.path();
     Router::new()
         .route(&format!("{path}{TOKEN_PATH}"), any(token))
+        .route(&format!("{path}{INTROSPECTION_PATH}"), any(introspection))
         .route(&format!("{path}{JWKS_PATH}"), any(discovery::jwks))
         .route(&endpoint.issuer.oauth_metadata_path(), any(discovery::oauth_metadata))
         .route(&endpoint.issuer.openid_configuration_path(), any(discovery::openid_configuration))

@@ -14,6 +14,7 @@ mod connection;
 mod discovery;
 mod endpoint;
 mod identity;
+mod introspection;
 mod limits;
 mod operations;
 mod respond;

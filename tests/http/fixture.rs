@@ -96,6 +96,10 @@ impl Replica {
         Self::throttled(ISSUER, InContact::Yes, BodyLimits::default(), Throttle { failures, ..Throttle::new(None) })
     }
 
+    pub(crate) fn with_throttle(throttle: Throttle) -> Self {
+        Self::throttled(ISSUER, InContact::Yes, BodyLimits::default(), throttle)
+    }
+
     fn throttled(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle) -> Self {
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
         let mut registry = Registry::default();
@@ -273,6 +277,7 @@ fn resource(name: &str, audience: &str, names: &[&str], grants: Vec<Grant>) -> R
         audience: Audience::parse(audience).unwrap(),
         scopes: scopes(names),
         grants,
+        introspectors: ["api".to_owned()].into(),
         algorithm: Algorithm::Es256,
         token_type: TokenType::AtJwt,
         max_lifetime: None,

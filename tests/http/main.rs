@@ -15,6 +15,7 @@ mod discovery;
 mod fixture;
 mod form;
 mod grant;
+mod introspection;
 mod limits;
 mod operations;
 mod private_key_jwt;

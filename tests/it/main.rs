@@ -26,6 +26,7 @@ mod golden;
 mod handover;
 mod harness;
 mod healed;
+mod introspected;
 mod key_rotation;
 mod keys;
 mod leader;

@@ -163,6 +163,17 @@ async fn keys_that_cannot_be_meant_are_refused_with_a_message_that_helps() {
     each_is_refused(rows).await;
 }
 
+/// I03.
+#[tokio::test(flavor = "multi_thread")]
+async fn introspectors_that_cannot_be_meant_are_refused() {
+    each_is_refused(vec![
+        (resource("introspection: {}"), "introspection.clients: Required value"),
+        (resource("introspection: {clients: []}"), "should have at least 1 items"),
+        (resource("introspection: {clients: [shop/api]}"), "spec.introspection.clients"),
+    ])
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_cannot_be_meant_is_refused_with_a_message_that_helps() {
     let secret = |rest: &str| client(&format!("secret: {{{rest}}}"));

@@ -1,0 +1,65 @@
+//! Whether a token is active (RFC 7662): asked by the API that it is for, and answered to nobody else.
+
+use super::{access_token::AccessToken, metadata::Issuer};
+use crate::{
+    domain::{
+        client::Client,
+        names::{Audience, ClientId},
+    },
+    keys::KeySet,
+    registry::snapshot::Snapshot,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// RFC 7662 §2.2: what is said of a token of which nothing else is said.
+pub const INACTIVE: &[u8] = br#"{"active":false}"#;
+
+/// Why a token is not active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inactive {
+    /// It says so itself: it is none of ours, or over.
+    ByItself,
+    /// What this replica knows says so, or does not say otherwise.
+    AsFarAsKnown,
+}
+
+/// What is said of an active token, as JSON: all that it claims, and what kind it is.
+///
+/// # Errors
+/// [`Inactive`], for whatever reason, and for everybody whom the owner of the API does not name.
+pub fn introspect(
+    token: &str,
+    caller: &Client,
+    (snapshot, keys): (&Snapshot, &KeySet),
+    issuer: &Issuer,
+    now: Timestamp,
+) -> Result<Vec<u8>, Inactive> {
+    let token = AccessToken::verified(token, issuer, keys).filter(|token| now.as_second() < token.expires_at).ok_or(Inactive::ByItself)?;
+    if !(may_introspect(caller, &token, snapshot) && is_good(&token, snapshot)) {
+        return Err(Inactive::AsFarAsKnown);
+    }
+    let mut said = token.claims;
+    said.insert("active".to_owned(), json!(true));
+    said.insert("token_type".to_owned(), json!("Bearer"));
+    Ok(Value::Object(said).to_string().into_bytes())
+}
+
+/// The owner of the API names its callers: clients of its own namespace.
+fn may_introspect(caller: &Client, token: &AccessToken, snapshot: &Snapshot) -> bool {
+    let audience = Audience::parse(&token.audience).ok();
+    let resource = audience.and_then(|audience| snapshot.audiences.get(&audience)).and_then(|name| snapshot.resources.get(name));
+    resource.is_some_and(|resource| {
+        resource.object.namespace == caller.object.namespace && resource.introspectors.contains(&caller.object.name)
+    })
+}
+
+/// Its client is there, is the one that it was issued to, and may have tokens. One of a name that was created anew is another.
+fn is_good(token: &AccessToken, snapshot: &Snapshot) -> bool {
+    let id = ClientId::parse(&token.client_id).ok();
+    let known = id.and_then(|id| snapshot.clients.get(&id));
+    known.is_some_and(|known| {
+        let Client { object, created_at, disabled, .. } = &known.client;
+        *object == token.object && !disabled && token.issued_at >= created_at.as_second()
+    })
+}

@@ -1,0 +1,48 @@
+//! A request about a token: introspection (RFC 7662 §2.1) and revocation (RFC 7009 §2.1) read the same form.
+
+use super::{
+    Error,
+    form::{self, Parameter},
+    presented::{Authenticating, Presented, presented},
+    request::Head,
+};
+use crate::domain::credential::SecretValue;
+use std::borrow::Cow;
+
+/// The request. An empty parameter is an absent one.
+pub struct PresentedToken<'a> {
+    /// The client's credentials; `None`: no usable ones.
+    pub presented: Option<Presented>,
+    /// The token.
+    pub token: Option<Cow<'a, str>>,
+}
+
+impl Head<'_> {
+    /// Reads the body. `token_type_hint` may say what it likes: there is one kind of tokens.
+    ///
+    /// # Errors
+    /// Where the form is malformed, a parameter stands there twice, or the client authenticates in two ways.
+    pub fn presented_token(self, body: &[u8]) -> Result<PresentedToken<'_>, Error> {
+        self.check_body(body)?;
+        let [mut token, mut hint, mut client_id, mut secret, mut assertion, mut assertion_type] = [const { Parameter::Absent }; 6];
+        for pair in form::pairs(body) {
+            let (name, value) = pair?;
+            match &*name {
+                "token" => token.put("token", value)?,
+                "token_type_hint" => hint.put("token_type_hint", value)?,
+                "client_id" => client_id.put("client_id", value)?,
+                "client_secret" => secret.put("client_secret", value)?,
+                "client_assertion" => assertion.put("client_assertion", value)?,
+                "client_assertion_type" => assertion_type.put("client_assertion_type", value)?,
+                _ => {}
+            }
+        }
+        let authenticating = Authenticating {
+            client_id: client_id.value(),
+            client_secret: secret.value().map(|text| SecretValue::from_text(text.into_owned())),
+            assertion: assertion.value(),
+            assertion_type: assertion_type.value(),
+        };
+        Ok(PresentedToken { presented: presented(self.headers, authenticating)?, token: token.value() })
+    }
+}
