@@ -26,7 +26,7 @@ pub const CONTACT_PATH: &str = "/contact";
 pub struct Curiosity {
     /// From one list of Leases to the next, while in contact: 10 s.
     pub list: Duration,
-    /// From one round of questions to the next, in doubt: 2 s.
+    /// From one round of questions to the next, in doubt, and from one look at the clocks to the next: 2 s.
     pub ask: Duration,
     /// Time for an answer: 1 s.
     pub answer: Duration,
@@ -57,18 +57,22 @@ impl Peers {
         Self { leases, release, pod, curiosity, readiness, http }
     }
 
-    /// Looks for them while in contact, asks them while in doubt; for ever.
+    /// Looks for them while in contact, asks them while in doubt; for ever. Doubt is noticed as soon as the next question is due, not
+    /// the next list: until then a Service sends requests to a replica that is cut off, and a rotation waits for it.
     pub(super) async fn watch(self) {
-        let mut addresses = Vec::new();
+        let (mut addresses, mut listed) = (Vec::new(), None);
         loop {
-            if self.readiness.standing(ambient::moment()) == Standing::Current {
+            let now = ambient::moment();
+            if self.readiness.standing(now) == Standing::Current {
                 self.readiness.note_peers(false);
-                addresses = self.list().await.unwrap_or(addresses);
-                sleep(self.curiosity.list).await;
+                if listed.is_none_or(|at| now.boot.saturating_sub(at) >= self.curiosity.list) {
+                    addresses = self.list().await.unwrap_or(addresses);
+                    listed = Some(now.boot);
+                }
             } else {
                 self.readiness.note_peers(self.is_any_in_contact(&addresses).await);
-                sleep(self.curiosity.ask).await;
             }
+            sleep(self.curiosity.ask).await;
         }
     }
 

@@ -58,7 +58,8 @@ fn pace() -> Pace {
         report: Duration::from_millis(200),
         retry: Duration::from_millis(300),
         answer: Duration::from_secs(1),
-        peers: Curiosity { list: Duration::from_millis(500), ask: Duration::from_millis(500), answer: Duration::from_millis(500) },
+        // Doubt is noticed long before the next list.
+        peers: Curiosity { list: Duration::from_secs(300), ask: Duration::from_millis(500), answer: Duration::from_millis(500) },
     }
 }
 
