@@ -2,10 +2,13 @@
 
 use crate::{
     ambient,
+    domain::key_rotation::Stage,
+    keys::certificate::ServingCertificate,
     oauth::{Error, error::Code, used::UsedAssertions},
-    registry::Seen,
+    registry::{Seen, snapshot::Snapshot},
     replica::Watched,
 };
+use arc_swap::ArcSwap;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
@@ -13,6 +16,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use std::{
+    collections::BTreeMap,
     fmt::{self, Write as _},
     sync::Arc,
     time::Duration,
@@ -172,5 +176,96 @@ impl Collector for RememberedAssertions {
         let help = "Client assertions that this replica remembers, so that none is used twice";
         let mut gauge = encoder.encode_descriptor("keywright_remembered_assertions", help, None, MetricType::Gauge)?;
         gauge.encode_gauge(&i64::try_from(self.0.len()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The signing keys: how many are where in their lives, and for how long the one that signs has done so.
+pub struct SigningKeys(Arc<ArcSwap<Snapshot>>);
+
+impl SigningKeys {
+    /// Reads the keys in use.
+    #[must_use]
+    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+        Self(snapshot)
+    }
+}
+
+impl fmt::Debug for SigningKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKeys")
+    }
+}
+
+impl Collector for SigningKeys {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let snapshot = self.0.load();
+        let lives = snapshot.keys.as_ref().map(|keys| keys.lives.as_slice()).unwrap_or_default();
+        let mut counts = BTreeMap::<_, i64>::new();
+        lives.iter().for_each(|life| *counts.entry((life.line, life.stage)).or_default() += 1);
+        let help = "Signing keys, by where they are in their lives: prepared (published), active (it signs), retired (published)";
+        let mut keys = encoder.encode_descriptor("keywright_signing_keys", help, None, MetricType::Gauge)?;
+        for ((algorithm, stage), count) in counts {
+            keys.encode_family(&[("algorithm", algorithm.as_str()), ("stage", stage_label(stage))])?.encode_gauge(&count)?;
+        }
+        let help = "For how long the active signing key has signed";
+        let mut ages = encoder.encode_descriptor("keywright_signing_key_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for life in lives.iter().filter(|life| life.stage == Stage::Active) {
+            let age = ambient::now().duration_since(life.activated_at.unwrap_or(life.created_at));
+            ages.encode_family(&[("algorithm", life.line.as_str())])?.encode_gauge(&age.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+fn stage_label(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Active => "active",
+        Stage::Prepared => "prepared",
+        Stage::Retired => "retired",
+    }
+}
+
+/// Which certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Certificate {
+    Serving,
+    Authority,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabel {
+    certificate: Certificate,
+}
+
+impl EncodeLabelValue for Certificate {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        encoder.write_str(match self {
+            Self::Serving => "serving",
+            Self::Authority => "authority",
+        })
+    }
+}
+
+/// When what is shown to callers ends.
+#[derive(Debug, Clone, Default)]
+pub struct CertificateMetrics(Family<CertificateLabel, Gauge>);
+
+impl CertificateMetrics {
+    /// Registers them.
+    pub fn new(registry: &mut Registry) -> Self {
+        let ends = Self::default();
+        let help = "When the serving certificate ends, and the CA in ca.crt that signed it, in seconds since 1970";
+        registry.register_with_unit("keywright_certificate_not_after", help, Unit::Seconds, ends.0.clone());
+        ends
+    }
+
+    /// This one is shown from now on.
+    pub fn installed(&self, shown: &ServingCertificate) {
+        let label = |certificate| CertificateLabel { certificate };
+        self.0.get_or_create(&label(Certificate::Serving)).set(shown.not_after.as_second());
+        match shown.authority_not_after() {
+            Some(end) => drop(self.0.get_or_create(&label(Certificate::Authority)).set(end.as_second())),
+            None => drop(self.0.remove(&label(Certificate::Authority))),
+        }
     }
 }

@@ -157,9 +157,10 @@ impl KeyFile {
     /// What a replica signs, publishes and compares with.
     #[must_use]
     pub fn into_key_set(self) -> KeySet {
+        let lives = self.lives();
         let (active, published): (Vec<_>, Vec<_>) = self.keys.into_iter().partition(|known| known.life.stage == Stage::Active);
         let keys = |known: Vec<StoredKey>| known.into_iter().map(|known| known.key).collect::<Vec<_>>();
-        KeySet::new(keys(active), &keys(published), self.digest)
+        KeySet { lives, ..KeySet::new(keys(active), &keys(published), self.digest) }
     }
 
     /// The entries that are not part of the key set, because they cannot be read.

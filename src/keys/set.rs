@@ -1,7 +1,7 @@
 //! All keys of the release at one moment.
 
 use super::{DigestKey, SigningKey, jwks::Jwks, secret::Recovery};
-use crate::domain::{jwk::VerificationKey, resource::Algorithm};
+use crate::domain::{jwk::VerificationKey, key_rotation::Key, resource::Algorithm};
 use bytes::Bytes;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
@@ -20,6 +20,8 @@ pub struct KeySet {
     pub digest: DigestKey,
     /// What the Secret that they were read from can be made again from.
     pub recovery: Option<Recovery>,
+    /// Where each key of that Secret is in its life.
+    pub lives: Vec<Key<Algorithm>>,
 }
 
 impl KeySet {
@@ -30,7 +32,7 @@ impl KeySet {
         let Jwks { document, etag } = Jwks::publish(active.iter().chain(published));
         let public = verification_keys(&document);
         let active = active.into_iter().map(|key| (key.algorithm(), Arc::new(key))).collect();
-        Self { active, jwks: document, jwks_etag: etag, public, digest, recovery: None }
+        Self { active, jwks: document, jwks_etag: etag, public, digest, recovery: None, lives: Vec::new() }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     installation::Reach,
     keys::certificate,
     lease::{Candidate, Leadership, Terms},
-    metrics::{self, RememberedAssertions, SnapshotAge, TokenMetrics},
+    metrics::{self, CertificateMetrics, RememberedAssertions, SigningKeys, SnapshotAge, TokenMetrics},
     oauth::{
         grant::Lifetimes,
         throttle::{Rate, Throttle},
@@ -99,6 +99,7 @@ struct Served {
     certificate: Arc<ServingCertificate>,
     trusted: Arc<ArcSwapOption<String>>,
     installed: Arc<AtomicBool>,
+    metrics: CertificateMetrics,
 }
 
 impl Replica {
@@ -122,12 +123,14 @@ impl Replica {
         let tokens = TokenMetrics::new(&mut metrics);
         let open_connections = metrics::open_connections(&mut metrics);
         metrics.register_collector(Box::new(SnapshotAge::new(registry.seen())));
+        metrics.register_collector(Box::new(SigningKeys::new(registry.snapshot())));
+        let served = Served { metrics: CertificateMetrics::new(&mut metrics), ..Served::default() };
         let used_assertions: Arc<UsedAssertions> = Arc::default();
         metrics.register_collector(Box::new(RememberedAssertions::new(Arc::clone(&used_assertions))));
         let replica = Self {
             requests: cluster::requests(config, ANSWER).map_err(failed)?,
             watches: cluster::watches(config).map_err(failed)?,
-            served: Arc::default(),
+            served: Arc::new(served),
             tokens,
             open_connections,
             used_assertions,
@@ -320,6 +323,7 @@ impl Served {
         let data = secret.data.clone().unwrap_or_default();
         match certificate::ServingCertificate::parse(&data) {
             Ok(parsed) => {
+                self.metrics.installed(&parsed);
                 self.certificate.install(parsed.certified_key);
                 self.trusted.store(parsed.ca.map(Arc::new));
                 self.installed.store(true, Ordering::Release);

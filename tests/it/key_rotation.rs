@@ -153,6 +153,32 @@ async fn f12_verifiers_that_cache_for_hours_meet_no_unknown_kid_over_key_rotatio
     operator.keeps_its_secrets().await;
 }
 
+/// What an alert is made of: a key that signs for longer than it should, and certificates that end.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_say_how_old_the_keys_are_and_when_the_certificates_end() {
+    let operator = installed(&[]).await;
+    operator.start_all().await;
+    let scene = Scene::set(&operator).await;
+    let number = |text: &str, name: &str| -> Option<f64> { text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()) };
+    let of_active = "keywright_signing_keys{algorithm=\"RS256\",stage=\"active\"}";
+    let of_prepared = "keywright_signing_keys{algorithm=\"RS256\",stage=\"prepared\"}";
+    let age = "keywright_signing_key_age_seconds{algorithm=\"RS256\"}";
+    let end = |of: &str| format!("keywright_certificate_not_after_seconds{{certificate=\"{of}\"}}");
+    for replica in &operator.replicas {
+        let text = replica.metrics().await;
+        assert_eq!((number(&text, of_active), number(&text, of_prepared)), (Some(1.0), None), "{text}");
+        assert!(number(&text, age).is_some_and(|age| (0.0..3_600.0).contains(&age)), "{text}");
+        let days = |of: &str| (number(&text, &end(of)).unwrap() - replica.now().as_second() as f64) / 86_400.0;
+        assert!((89.0..91.0).contains(&days("serving")) && (3_649.0..3_651.0).contains(&days("authority")), "{text}");
+    }
+    scene.annotate("keywright.dev/rotate", "now").await;
+    let prepared = async || {
+        let text = operator.replicas[1].metrics().await;
+        if number(&text, of_prepared) == Some(1.0) { Ok(()) } else { Err(text) }
+    };
+    eventually(SOON, "every replica counts the new key", prepared).await.unwrap();
+}
+
 /// S23: at once on all replicas; no client gets another secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn s23_a_revoked_key_neither_signs_nor_is_published_anywhere_at_once() {

@@ -127,6 +127,13 @@ impl ServingCertificate {
         }
     }
 
+    /// When the CA that signed it ends, if `ca.crt` holds it.
+    #[must_use]
+    pub fn authority_not_after(&self) -> Option<Timestamp> {
+        let authorities = self.authorities();
+        authority::ends(authorities.iter().find(|authority| self.is_signed_by(authority))?).ok()
+    }
+
     /// By name, or by a wildcard for its first label (RFC 9525 §6.3).
     fn is_for(&self, host: &ServedName) -> bool {
         let wildcard = match host {
@@ -351,6 +358,7 @@ mod tests {
         let other = Authority::generate("auth/keywright", &names(&["kw.auth.svc"]), start()).unwrap();
         assert!(shown.is_signed_by(authority.certificate()) && !shown.is_signed_by(other.certificate()));
         assert_eq!(shown.authorities(), [authority.certificate().clone()]);
+        assert_eq!(shown.authority_not_after(), Some(authority.not_after().unwrap()));
         let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
         params.is_ca = rcgen::IsCa::NoCa;
         let nameless = params.self_signed(&key).unwrap();
