@@ -6,7 +6,7 @@ mod plugin;
 mod token;
 
 pub use exit::Exit;
-pub use plugin::{ClusterArgs, KeyVerb, KeysArgs, OrderArgs, StatusArgs, WaitArgs};
+pub use plugin::{CheckArgs, ClusterArgs, KeyVerb, KeysArgs, OrderArgs, StatusArgs, WaitArgs};
 pub use token::{Form, SecretMethod, TokenArgs};
 
 use crate::{
@@ -41,6 +41,8 @@ pub enum Command {
     Rotate(Box<OrderArgs>),
     /// Refuse all secrets that a client has had so far, at once, and issue a new one.
     Revoke(Box<OrderArgs>),
+    /// Say what is wrong with clients and APIs, or will be once a file is applied.
+    Check(Box<CheckArgs>),
     /// Show the signing keys of an installation, rotate them, or revoke leaked ones.
     Keys(Box<KeysArgs>),
 }

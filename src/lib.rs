@@ -26,7 +26,7 @@
 //! | [`keys`] | signing keys, the digest key, the serving certificate |
 //! | [`service_accounts`] | what the cluster says of ServiceAccount tokens: its keys, and reviews |
 //! | [`server`] | HTTP: listener, limits, TLS, handlers |
-//! | [`plugin`] | what people ask with kubectl: status, rotate, revoke, keys |
+//! | [`plugin`] | what people ask with kubectl: status, rotate, revoke, check, keys |
 //! | [`workload`] | what a workload does with its Secret: `keywright token` |
 
 pub mod ambient;

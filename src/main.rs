@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => plugin::status(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Rotate(arguments) => plugin::rotate(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Revoke(arguments) => plugin::revoke(&arguments).map_err(|error| (error.to_string(), error.exit())),
+        Command::Check(arguments) => plugin::check(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Keys(arguments) => plugin::keys(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Token(arguments) => workload::run(&arguments).map_err(|error| (error.to_string(), error.exit())),
     };

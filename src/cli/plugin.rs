@@ -64,6 +64,30 @@ pub struct OrderArgs {
     pub cluster: ClusterArgs,
 }
 
+/// Flags of `check`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = CHECK_EXIT_CODES)]
+pub struct CheckArgs {
+    /// One client, as oac/NAME or NAME [default: all clients and APIs of the namespace]
+    #[arg(value_name = "CLIENT", value_parser = client_name, conflicts_with = "filename")]
+    pub client: Option<String>,
+    /// Check what this file holds, as if it were applied; may be repeated; - is standard input
+    #[arg(long, short, value_name = "FILE")]
+    pub filename: Vec<PathBuf>,
+    /// With -f: look at the files alone, and at no cluster
+    #[arg(long, requires = "filename")]
+    pub offline: bool,
+    /// The platform's policy, a YAML file [default: the installation's, where you may read it, else the built-in one]
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// For people, or as JSON
+    #[arg(long, short, value_enum, default_value = "text")]
+    pub output: Form,
+    #[expect(missing_docs, reason = "clap would print them")]
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
 /// Flags of `keys`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -113,6 +137,14 @@ pub enum KeyVerb {
         wait: WaitArgs,
     },
 }
+
+const CHECK_EXIT_CODES: &str = "Exit codes:
+  0  nothing is wrong, as far as could be looked at
+  1  something is wrong
+  2  the command line is wrong
+  3  the object is not there, or Keywright is not installed
+  4  refused by the cluster's access rules
+  5  the API server is out of reach";
 
 const EXIT_CODES: &str = "Exit codes:
   0  done

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! status → cluster (reads) → report (pure) → table (pure)
+//! check → files, cluster (reads) → check::ledger (pure): what the operator would say
 //! rotate, revoke, keys → cluster (one merge patch, with the uid) → progress (pure), until it is done
 //! ```
 //!
 //! Nothing here decides anything: the operator does, and this shows what it says. No command reads the value of a secret.
 
+mod check;
 mod cluster;
 mod keys;
 mod order;
@@ -17,10 +19,13 @@ mod table;
 mod usage;
 mod wait;
 
-use crate::cli::{Exit, KeysArgs, OrderArgs, StatusArgs};
+use crate::cli::{CheckArgs, Exit, KeysArgs, OrderArgs, StatusArgs};
 pub use cluster::ClusterError;
 use jiff::SignedDuration;
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 /// Why a command ended without having done what it was to do.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +62,20 @@ pub enum PluginError {
         /// What it last waited for.
         why: String,
     },
+    /// `check` has found something.
+    #[error("{0} of these objects need a change")]
+    Faulty(usize),
+    /// `--filename` or `--policy`.
+    #[error("the file {}: {why}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A client that has none.
+    #[error("{0} authenticates without a secret: there is none to rotate or revoke")]
+    NoSecret(String),
     /// Standard output.
     #[error("writing to standard output: {0}")]
     Output(io::Error),
@@ -72,9 +91,9 @@ impl PluginError {
         match self {
             Self::Cluster(error) => error.exit(),
             Self::NoKey { .. } => Exit::Missing,
-            Self::Stuck { .. } | Self::NoCredential(_) => Exit::Refused,
+            Self::Stuck { .. } | Self::NoCredential(_) | Self::NoSecret(_) => Exit::Refused,
             Self::TimedOut { .. } => Exit::OutOfReach,
-            Self::Output(_) | Self::Runtime(_) => Exit::Failed,
+            Self::Faulty(_) | Self::File { .. } | Self::Output(_) | Self::Runtime(_) => Exit::Failed,
         }
     }
 }
@@ -109,6 +128,20 @@ pub fn revoke(arguments: &OrderArgs) -> Result<(), PluginError> {
 /// [`PluginError`].
 pub fn keys(arguments: &KeysArgs) -> Result<(), PluginError> {
     block_on(keys::keys(arguments))
+}
+
+/// `check`.
+///
+/// # Errors
+/// [`PluginError`]; also [`PluginError::Faulty`], after it has said what is wrong.
+pub fn check(arguments: &CheckArgs) -> Result<(), PluginError> {
+    let mut faulty = 0;
+    block_on(async {
+        let (text, count) = check::check(arguments).await?;
+        faulty = count;
+        Ok(text)
+    })?;
+    if faulty == 0 { Ok(()) } else { Err(PluginError::Faulty(faulty)) }
 }
 
 /// Runs a command, and prints what it has to say.

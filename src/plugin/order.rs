@@ -61,8 +61,12 @@ impl<'a> Order<'a> {
     async fn begin(arguments: &'a OrderArgs) -> Result<Self, PluginError> {
         let cluster = Cluster::connect(&arguments.cluster).await.map_err(PluginError::Cluster)?;
         let client: OAuthClient = cluster.read(&cluster.namespace, &arguments.client).await.map_err(PluginError::Cluster)?;
-        let report = Report::of(&client);
-        Ok(Self { arguments, cluster, client, report })
+        let (report, authentication) = (Report::of(&client), client.spec.authentication.as_ref());
+        let order = Self { arguments, cluster, report, client: client.clone() };
+        match authentication {
+            Some(allowed) if allowed.client_secret.is_none() => Err(PluginError::NoSecret(order.object())),
+            _ => Ok(order),
+        }
     }
 
     fn object(&self) -> String {

@@ -13,6 +13,7 @@ mod authority;
 mod bad_start;
 mod certificate;
 mod chart;
+mod checked;
 mod clients;
 mod clock;
 #[path = "../cluster/mod.rs"]
