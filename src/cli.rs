@@ -3,10 +3,12 @@
 
 mod exit;
 mod plugin;
+mod selftest;
 mod token;
 
 pub use exit::Exit;
 pub use plugin::{CheckArgs, ClusterArgs, KeyVerb, KeysArgs, OrderArgs, StatusArgs, WaitArgs};
+pub use selftest::SelftestArgs;
 pub use token::{Form, SecretMethod, TokenArgs};
 
 use crate::{
@@ -45,6 +47,8 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Show the signing keys of an installation, rotate them, or revoke leaked ones.
     Keys(Box<KeysArgs>),
+    /// Prove that an installation works: a client, its Secret, a token that verifies, and all of it removed again.
+    Selftest(SelftestArgs),
 }
 
 /// Which of the two flows this process runs.

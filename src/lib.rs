@@ -28,6 +28,7 @@
 //! | [`server`] | HTTP: listener, limits, TLS, handlers |
 //! | [`plugin`] | what people ask with kubectl: status, rotate, revoke, check, keys |
 //! | [`workload`] | what a workload does with its Secret: `keywright token` |
+//! | [`selftest`] | a client and its API, made and removed again: `keywright selftest` |
 
 pub mod ambient;
 pub mod api;
@@ -37,6 +38,7 @@ pub mod cluster;
 pub mod controller;
 pub mod domain;
 pub mod installation;
+pub mod interrupt;
 pub mod keys;
 pub mod lease;
 pub mod metrics;
@@ -46,6 +48,7 @@ pub mod policy;
 pub mod registry;
 pub mod replica;
 pub mod run;
+pub mod selftest;
 pub mod server;
 pub mod service_accounts;
 pub mod telemetry;

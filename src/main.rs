@@ -4,7 +4,7 @@ use clap::Parser;
 use keywright::{
     api,
     cli::{Cli, Command, Exit},
-    plugin, run, workload,
+    plugin, run, selftest, workload,
 };
 use std::{io::Write, process::ExitCode};
 
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Revoke(arguments) => plugin::revoke(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Check(arguments) => plugin::check(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Keys(arguments) => plugin::keys(&arguments).map_err(|error| (error.to_string(), error.exit())),
+        Command::Selftest(arguments) => selftest::run(&arguments).map_err(|error| (error.to_string(), Exit::Failed)),
         Command::Token(arguments) => workload::run(&arguments).map_err(|error| (error.to_string(), error.exit())),
     };
     match ended {

@@ -8,16 +8,12 @@ mod parts;
 mod settings;
 mod tasks;
 
-use crate::{cli::RunArgs, telemetry};
+use crate::{cli::RunArgs, interrupt, telemetry};
 use parts::Replica;
 use settings::Settings;
 use std::{future::Future, net::SocketAddr, time::Duration};
 use tasks::{Ended, Task, Tasks};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    time::timeout,
-};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// From the moment when readiness goes to the one when the listener closes: how long a Service goes on sending requests.
@@ -80,7 +76,7 @@ pub fn run(arguments: &RunArgs) -> Result<(), RunError> {
 
 async fn start(settings: Settings) -> Result<(), RunError> {
     // First of all: a signal before it would end the process at once.
-    let interrupted = interrupted()?;
+    let interrupted = interrupt::interrupted().map_err(RunError::Runtime)?;
     let tokens = listen("--listen", settings.listen).await?;
     let health = listen("--health-listen", settings.health_listen).await?;
     let config = kube::Config::infer().await.map_err(|error| RunError::Kubeconfig(error.to_string()))?;
@@ -141,18 +137,6 @@ struct Stops {
 
 async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(address).await.map_err(|source| RunError::Listen { flag, address, source })
-}
-
-/// SIGTERM or SIGINT, from the call on.
-fn interrupted() -> Result<impl Future<Output = ()>, RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Runtime)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Runtime)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
 
 #[cfg(test)]

@@ -99,6 +99,7 @@ fn a_broken_wall_is_found() {
         ("server::token", "use crate::controller::Controller;"),
         ("workload::exchange", "use kube::Client;"),
         ("workload::renewal", "use crate::ambient;"),
+        ("selftest::verify", "use crate::oauth::metadata;"),
         ("run", "use aws_lc_rs::rand::SystemRandom;"),
         ("run", "use std::time::SystemTime;"),
         ("controller::apply", "fn f() { Patch::Apply(x); }"),

@@ -4,25 +4,22 @@
 //! try and tried again; the file keeps what it held.
 
 use super::{Order, TokenError, exchange::ExchangeError, file::TokenFile, renewal};
-use crate::{ambient, domain::duration};
+use crate::{ambient, domain::duration, interrupt};
 use jiff::{SignedDuration, Timestamp};
 use std::{
     io::{self, Write as _},
     time::Duration,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Timers stand still while a machine sleeps: the clock that does not is looked at this often.
 const LOOK: Duration = Duration::from_secs(15);
 
 /// Keeps the file fresh until SIGTERM or SIGINT.
 pub(super) async fn keep(order: &Order, file: &TokenFile) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let interrupted = interrupt::interrupted()?;
     let mut kept = Kept { order, file, failures: 0, expires: None };
     tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = interrupted => Ok(()),
         () = kept.for_ever() => Ok(()),
     }
 }

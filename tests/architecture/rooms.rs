@@ -212,6 +212,9 @@ pub(crate) const ROOMS: &[Room] = &[
             "tokio",
         ],
     ),
+    pure("crate::selftest::objects", &["crate::api", "crate::domain"]),
+    // Nothing of this crate: it is to know what any API knows.
+    pure("crate::selftest::verify", &["jsonwebtoken", "serde_json", "thiserror"]),
     // A workload has no right to read anything in the cluster.
     shell(
         "crate::workload",
@@ -221,6 +224,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "crate::causes",
             "crate::cli",
             "crate::domain",
+            "crate::interrupt",
             "http",
             "jiff",
             "oauth2",

@@ -62,6 +62,7 @@ async fn what_it_renders_is_known() {
 async fn what_the_operator_and_tenants_may_do_is_known() {
     let roles = ["--show-only=templates/rbac.yaml", "--show-only=templates/aggregated-roles.yaml"];
     assert_golden("chart/rbac.yaml", &rendered(&roles).await.unwrap());
+    assert_golden("chart/rbac-selftest.yaml", &rendered(&["--show-only=templates/tests/selftest.yaml"]).await.unwrap());
     let rbac = "--show-only=templates/rbac.yaml";
     assert_golden("chart/rbac-split.yaml", &rendered(&[rbac, "--set=topology=Split"]).await.unwrap());
     assert_golden("chart/rbac-namespaced.yaml", &rendered(&[rbac, "--set=watchNamespaces={billing,shop}"]).await.unwrap());
@@ -74,8 +75,15 @@ fn every_value_is_changed_in_one_of_the_golden_files() {
     let defaults: Value = serde_saphyr::from_str(&fs::read_to_string(format!("{CHART}/values.yaml")).unwrap()).unwrap();
     let changed: Value = serde_saphyr::from_str(&fs::read_to_string(CHANGED).unwrap()).unwrap();
     // Changed in tests of their own, or without effect beside another one that is changed.
-    let elsewhere =
-        ["crds.keep", "image.tag", "ingress.secretName", "serviceAccount.annotations", "podDisruptionBudget.create", "resources.limits"];
+    let elsewhere = [
+        "crds.keep",
+        "image.tag",
+        "ingress.secretName",
+        "serviceAccount.annotations",
+        "podDisruptionBudget.create",
+        "resources.limits",
+        "selftest.create",
+    ];
     let mut unchanged = Vec::new();
     for (name, value) in defaults.as_object().unwrap() {
         let members = value.as_object().filter(|members| !members.is_empty());
@@ -120,6 +128,8 @@ async fn unknown_and_malformed_values_are_refused() {
         ("extraArgs={run}", "at '/extraArgs/0'"),
         ("networkPolicy.tokensFrom[0].cidr=10.0.0.0/8", "'cidr' not allowed"),
         ("metrics.monitor=Both", "at '/metrics/monitor'"),
+        ("selftest.timeout=2", "at '/selftest/timeout'"),
+        ("selftest.enabled=false", "'enabled' not allowed"),
     ];
     for (set, expected) in cases {
         let error = rendered(&["--set", set]).await.expect_err(set);
@@ -169,19 +179,21 @@ async fn the_operator_reads_the_policy_of_the_chart_and_its_default_is_the_built
     assert_eq!(changed.max_lifetime, jiff::SignedDuration::from_mins(30));
 }
 
-/// The Deployment's arguments, as the operator reads them.
+/// The arguments of the Deployment and of the pod of `helm test`, as the program reads them.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_understands_the_arguments_of_the_deployment() {
     for values in [&[][..], &["--values", CHANGED], &["--set=tls.mode=Off,issuer.url=https://auth.example.com"]] {
         let manifest = rendered(values).await.unwrap();
         let deployment = of_kind(&manifest, "Deployment").remove(0);
-        let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+        let test = of_kind(&manifest, "Pod").remove(0);
         let expand = |argument: &Value| {
             argument.as_str().unwrap().replace("$(POD_NAME)", "one").replace("[$(POD_IP)]", "[::1]").replace("$(POD_IP)", "10.0.0.1")
         };
-        let arguments: Vec<String> = arguments.as_array().unwrap().iter().map(expand).collect();
-        if let Err(error) = Cli::try_parse_from(["keywright".to_owned()].into_iter().chain(arguments)) {
-            panic!("{values:?}: {error}");
+        for pod in [&deployment["spec"]["template"], &test] {
+            let arguments = pod["spec"]["containers"][0]["args"].as_array().unwrap().iter().map(expand);
+            if let Err(error) = Cli::try_parse_from(["keywright".to_owned()].into_iter().chain(arguments)) {
+                panic!("{values:?}: {error}");
+            }
         }
     }
 }
@@ -221,14 +233,15 @@ async fn crds_are_rendered_as_they_are_and_kept_unless_asked() {
             assert!(expected.contains(crd), "{crd:#}");
         }
     }
-    let none = rendered(&["--set", "crds.install=false"]).await.unwrap();
+    let none = rendered(&["--set", "crds.install=false,selftest.create=false"]).await.unwrap();
     assert_eq!(of_kind(&none, "CustomResourceDefinition").len(), 0);
+    assert!(!none.contains("selftest"), "switched off, nothing of the test is rendered");
 }
 
 /// S18.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_role_has_a_wildcard_an_aggregated_one_no_status_and_nobody_may_delete_secrets() {
-    for (values, count) in [("topology=Combined", 4), ("topology=Split", 6), ("watchNamespaces={billing,shop},topology=Split", 6)] {
+    for (values, count) in [("topology=Combined", 5), ("topology=Split", 7), ("watchNamespaces={billing,shop},topology=Split", 7)] {
         let manifest = rendered(&["--set", values]).await.unwrap();
         let roles = [of_kind(&manifest, "ClusterRole"), of_kind(&manifest, "Role")].concat();
         assert_eq!(roles.len(), count, "{values}");
@@ -249,7 +262,9 @@ fn assert_modest(role: &Value) {
             assert!(!aggregated || resources.iter().all(|resource| !resource.contains('/')), "{rule}");
             assert!(!aggregated || groups.iter().eq(["keywright.dev"]), "{rule}");
             let destroys = verbs.iter().any(|verb| verb.starts_with("delete") || verb == "update");
-            assert!(aggregated || !destroys || resources.iter().eq(["leases"]), "{rule}");
+            // A self-test removes what it made, and that by name.
+            let own = groups.iter().eq(["keywright.dev"]) && strings(&rule["resourceNames"]).iter().eq(["keywright-selftest"]);
+            assert!(aggregated || !destroys || own || resources.iter().eq(["leases"]), "{rule}");
         }
     }
 }
@@ -273,11 +288,19 @@ async fn the_examples_are_accepted(control_plane: &ControlPlane) {
     assert_eq!(applied.lines().filter(|line| line.contains("keywright.dev/")).count(), 2, "{applied}");
 }
 
-/// The pod that the Deployment would make, as the restricted Pod Security Standard sees it.
+/// The pods that the Deployment and `helm test` would make, as the restricted Pod Security Standard sees it.
 async fn its_pods_are_admitted(control_plane: &ControlPlane) {
     let get = ["get", "deployment", "keywright", "--namespace=keywright-system", "--output=json"];
     let deployment: Value = serde_json::from_str(&control_plane.kubectl(&get).await.unwrap().succeeded().unwrap()).unwrap();
-    let mut pod = deployment["spec"]["template"].clone();
+    is_admitted(control_plane, deployment["spec"]["template"].clone()).await;
+    let hooks = control_plane.helm(&["get", "hooks", "keywright", "--namespace=keywright-system"]).await.unwrap().succeeded().unwrap();
+    let mut pod = of_kind(&hooks, "Pod").remove(0);
+    // Its account comes with it.
+    pod["spec"]["serviceAccountName"] = "default".into();
+    is_admitted(control_plane, pod).await;
+}
+
+async fn is_admitted(control_plane: &ControlPlane, mut pod: Value) {
     pod["apiVersion"] = "v1".into();
     pod["kind"] = "Pod".into();
     pod["metadata"]["name"] = "one".into();

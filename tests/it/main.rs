@@ -42,6 +42,7 @@ mod restarted;
 mod rotated;
 mod secrecy;
 mod secretless;
+mod selftest;
 mod soak;
 mod split;
 mod stale;

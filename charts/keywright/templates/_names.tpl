@@ -107,6 +107,29 @@ matchExpressions:
 {{ include "keywright.chartLabels" . }}
 {{- end -}}
 
+{{/* `helm test`: its account, its rights, its pod, and what it makes. */}}
+{{- define "keywright.selftest" -}}
+{{- .Release.Name }}-selftest
+{{- end -}}
+
+{{/* Its pod. Another name, so that no Service sends it requests. */}}
+{{- define "keywright.selftestSelectorLabels" -}}
+app.kubernetes.io/name: keywright-selftest
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "keywright.selftestLabels" -}}
+{{ include "keywright.selftestSelectorLabels" . }}
+{{ include "keywright.chartLabels" . }}
+{{- end -}}
+
+{{/* What is made at this weight for a test, and goes after it, whether it passed or not (a pod only if it passed). */}}
+{{- define "keywright.selftestHook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
+
 {{- define "keywright.chartLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}

@@ -99,6 +99,9 @@ async fn a_real_api_server_accepts_every_option() {
     for namespace in ["keywright-system", "billing", "shop"] {
         control_plane.kubectl(&["create", "namespace", namespace]).await.unwrap().succeeded().unwrap();
     }
+    // A pod is refused without its account, and a dry run makes none.
+    let account = ["create", "serviceaccount", "keywright-selftest", "--namespace=keywright-system"];
+    control_plane.kubectl(&account).await.unwrap().succeeded().unwrap();
     let changed = super::CHANGED;
     for values in [
         vec!["--values", changed],
