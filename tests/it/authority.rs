@@ -1,26 +1,27 @@
 //! The CA of a running installation, as those who verify the token endpoint meet it: over ten years, by a clock that the test moves; revoked;
 //! deleted; and kept from signing by a place that does not know the next one.
 
+mod handshake;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
 use keywright::domain::key_rotation::{Need, Slots, plan};
 use keywright::keys::certificate::succession::RULES;
 use keywright::keys::certificate::{Authorities, ServingCertificate};
+use keywright::keys::store::Release;
+use keywright::keys::store::certificate::{Wanted, advance};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+
+use handshake::{shown_at, verify};
 
 use crate::cluster::proxy::{Proxy, calls};
 use crate::cluster::{ControlPlane, eventually};
@@ -143,66 +144,6 @@ impl<'cluster> Scene<'cluster> {
     async fn is_verified_with(&self, bundle: &str, now: Timestamp) -> Result<(), rustls::Error> {
         self.shown().await.iter().try_for_each(|certificate| verify(certificate, bundle, now))
     }
-}
-
-/// Takes any certificate: what it is worth, [`verify`] says, which has a clock of its own.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-async fn shown_at(port: u16) -> CertificateDer<'static> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth();
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    let connection = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-    connection.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
-}
-
-/// As a client does that trusts this `ca.crt` and asked for `localhost`, at that time.
-fn verify(certificate: &CertificateDer<'_>, bundle: &str, now: Timestamp) -> Result<(), rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    for authority in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
-        roots.add(authority.unwrap()).unwrap();
-    }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider())).build().unwrap();
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().try_into().unwrap()));
-    verifier.verify_server_cert(certificate, &[], &ServerName::try_from("localhost").unwrap(), &[], now).map(drop)
 }
 
 async fn installed(replicas: usize, values: &[&str]) -> Operator<'static> {
@@ -366,4 +307,53 @@ async fn f11_a_place_without_the_next_ca_keeps_it_from_signing_and_is_named() {
     };
     eventually(SOON, "the CA is confirmed", confirmed).await.unwrap_or_else(|error| panic!("{error}\n{}", operator.logs()));
     assert_eq!(Credentials::read(&scene.teams.kube, &scene.teams.billing, "renamed").await.get("ca.crt"), tls);
+}
+
+/// F2, F7: a leader whose view of the certificate is late, or that was frozen, takes no CA out of what another one has written.
+#[tokio::test(flavor = "multi_thread")]
+async fn f2_a_leader_that_does_not_know_the_next_ca_yet_takes_it_out_of_nothing() {
+    let operator = installed(1, &[]).await;
+    let proxy = Proxy::start(&operator.kubeconfig).await.unwrap();
+    operator.start(operator.first(), proxy.kubeconfig());
+    operator.first().ready().await;
+    let scene = Scene::set(&operator).await;
+    let own = || calls().of("secrets").in_namespace(&operator.namespace);
+    proxy.silence_open_watches(&own().watch());
+    proxy.when(own().list()).answer(503);
+    proxy.when(own().watch()).answer(503);
+
+    // What another leader does meanwhile.
+    scene.annotate("keywright.dev/rotate", "now").await;
+    let release = Release { namespace: operator.namespace.clone(), name: RELEASE.to_owned() };
+    let names = ServingCertificate::parse(&scene.own("tls").await.unwrap().data.unwrap()).unwrap().names;
+    let wanted = Wanted { names: &names, rules: RULES };
+    let bundle = advance(&scene.teams.kube, &release, &wanted, None, operator.first().now()).await.unwrap().bundle;
+    assert_ne!(scene.config_map().await.unwrap(), bundle);
+    proxy.clear_log();
+    let ca = ByteString(bundle.clone().into_bytes());
+    scene.teams.edit_secret("worker", json!({"data": {"ca.crt": ca}})).await;
+    let config_maps: Api<ConfigMap> = Api::namespaced(scene.teams.kube.clone(), &scene.teams.shop);
+    let known = Patch::Merge(json!({"data": {"ca.crt": bundle}}));
+    config_maps.patch(CONFIG_MAP, &PatchParams::default(), &known).await.unwrap();
+
+    let reads = |namespace: &str, name: &str| proxy.count(&calls().get().in_namespace(namespace).named(name));
+    let looked = async || {
+        let seen = [
+            reads(&operator.namespace, &format!("{RELEASE}-tls")),
+            reads(&scene.teams.shop, CONFIG_MAP),
+            reads(&scene.teams.billing, "worker"),
+        ];
+        if seen[0] > 0 && seen[1] + seen[2] > 0 { Ok(()) } else { Err(format!("{seen:?}")) }
+    };
+    eventually(SOON, "it looks at them, and at the certificate as it is now", looked).await.unwrap();
+    // Whoever comes next is served with what is known now, and by then it is done with the others.
+    scene.teams.apply(&crate::teams::WORKER.replace("name: worker", "name: another")).await;
+    let secrets = scene.teams.secrets();
+    let another = async || secrets.get("another").await.map_err(|error| error.to_string());
+    let another = eventually(SOON, "another client has its Secret", another).await.unwrap();
+    assert_eq!(Credentials::of(another).get("ca.crt"), bundle);
+    for (kind, namespace) in [("secrets", &scene.teams.billing), ("configmaps", &scene.teams.shop)] {
+        assert_eq!(proxy.count(&calls().patch().of(kind).in_namespace(namespace)), 0, "{kind}");
+    }
+    assert_eq!(scene.places().await, [bundle.clone(), bundle.clone(), bundle]);
 }

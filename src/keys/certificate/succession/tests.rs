@@ -1,7 +1,14 @@
 //! What stands in the CA's Secret, and what each step makes of it.
 
 use super::*;
-use crate::{domain::key_rotation::Cause, keys::certificate::ServedName};
+use crate::{
+    domain::key_rotation::{Cause, Need, Slots, plan},
+    keys::certificate::{ServedName, serving::renewal},
+};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestError, TestRunner},
+};
 
 fn at(day: i64) -> Timestamp {
     "2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap() + DAY * i32::try_from(day).unwrap()
@@ -155,4 +162,167 @@ fn each_wrong_entry_is_named() {
     }
     let garbled = Authorities::parse(&data, Some("{")).unwrap();
     assert_eq!(garbled.0[1].life.published_at, None, "what nobody knows counts from now");
+}
+
+/// What happens on one day.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// The leader sees to the CAs and to the certificate.
+    Lead,
+    /// `ca.crt` is copied to where clients read it.
+    Copy,
+    /// A client reads it there.
+    Read,
+    /// Somebody asks for another CA.
+    Order,
+    /// Somebody deletes the CA's Secret.
+    Lose,
+    /// A replica is cut off: it goes on showing what it shows, until that ends.
+    CutOff,
+}
+
+/// A release whose leader looks, and whose copies are made, every [`LATEST`] days at the latest.
+struct World {
+    rules: Rules,
+    asks_the_gate: bool,
+    day: i64,
+    stored: Option<(Data, String)>,
+    serving: Data,
+    shown: ServingCertificate,
+    /// What a replica shows that is cut off.
+    cut_off: Option<ServingCertificate>,
+    copy: String,
+    ordered: bool,
+    lost: i64,
+    readers: Vec<(i64, String)>,
+}
+
+const LATEST: i64 = 5;
+/// From one loss to the next: until what the one before made has signed.
+const APART: i64 = 60;
+/// So short that a history has many.
+const OFTEN: Rules = Rules { every: SignedDuration::from_hours(200 * 24), ..RULES };
+
+impl World {
+    fn new(rules: Rules, asks_the_gate: bool) -> Self {
+        let first = first();
+        let bundle = first.bundle();
+        let serving = first.signer().unwrap().issue(&names(), &bundle, at(0)).unwrap();
+        let (stored, shown) = (Some((first.to_data(), first.summary())), ServingCertificate::parse(&serving).unwrap());
+        let readers = vec![(0, bundle.clone())];
+        let (cut_off, copy) = (None, bundle);
+        Self { rules, asks_the_gate, day: 0, stored, serving, shown, cut_off, copy, ordered: false, lost: 0, readers }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Lead => while self.lead() {},
+            Event::Copy => self.copy = self.shown.ca.clone().unwrap(),
+            Event::Read => self.readers.push((self.day, self.copy.clone())),
+            Event::Order => self.ordered = true,
+            Event::Lose if self.day - self.lost >= APART => (self.lost, self.stored) = (self.day, None),
+            Event::Lose => {}
+            Event::CutOff => self.cut_off = ServingCertificate::parse(&self.serving).ok(),
+        }
+    }
+
+    /// Whether there was something to do.
+    fn lead(&mut self) -> bool {
+        let now = at(self.day);
+        let Some((data, annotation)) = &self.stored else {
+            let beside = Authorities::beside(&self.shown, authority(self.day), now).unwrap().expect("what it signed has not ended");
+            self.stored = Some((beside.to_data(), beside.summary()));
+            return true;
+        };
+        let authorities = Authorities::parse(data, Some(annotation)).unwrap();
+        let bundle = authorities.bundle();
+        let is_spread = self.shown.ca.as_ref() == Some(&bundle) && (self.copy == bundle || !self.asks_the_gate);
+        let seen = is_spread && self.shown.is_signed_by(authorities.active().unwrap());
+        let (keys, needs) = (authorities.lives(Some(&self.shown), now), [((), Need::Needed)].into());
+        let slots = Slots { keys, needs, ordered: self.ordered, revoked: BTreeSet::new(), seen };
+        if let Some(step) = plan(&slots, &self.rules, now).step.filter(|step| *step != Step::Gate) {
+            self.ordered &= !matches!(step, Step::Prepare { .. } | Step::Acknowledge);
+            let fresh = authorities.draws(&step, now).then(|| authority(self.day));
+            let after = authorities.after(&step, fresh, now).unwrap();
+            self.stored = Some((after.to_data(), after.summary()));
+            return true;
+        }
+        let is_due = renewal(Some(&self.shown), authorities.active().unwrap(), &names(), now).is_err();
+        match authorities.signer().filter(|_| is_due) {
+            Some(signer) => self.serving = signer.issue(&names(), &bundle, now).unwrap(),
+            None if self.shown.ca.as_ref() == Some(&bundle) => return false,
+            None => drop(self.serving.insert(CA.to_owned(), ByteString(bundle.into_bytes()))),
+        }
+        self.shown = ServingCertificate::parse(&self.serving).unwrap();
+        true
+    }
+
+    /// The law: whoever has read `ca.crt` less than 30 days ago verifies what is shown, and that has not ended.
+    fn verify(&mut self) -> Result<(), String> {
+        if at(self.day) >= self.shown.not_after {
+            return Err(format!("day {}: what is shown has ended", self.day));
+        }
+        let oldest = self.day - 29;
+        self.readers.retain(|(read, _)| *read >= oldest);
+        let bundles: BTreeMap<&str, i64> = self.readers.iter().map(|(read, bundle)| (bundle.as_str(), *read)).collect();
+        self.cut_off = self.cut_off.take().filter(|shown| at(self.day) < shown.not_after);
+        let shown: Vec<_> = [&self.shown].into_iter().chain(&self.cut_off).collect();
+        let is_useless = |bundle: &str| {
+            let known = certificates(Some(bundle));
+            !shown.iter().all(|shown| known.iter().any(|authority| shown.is_signed_by(authority)))
+        };
+        match bundles.into_iter().find(|(bundle, _)| is_useless(bundle)) {
+            Some((_, read)) => Err(format!("day {}: what was read on day {read} is no use", self.day)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Looks for a history that breaks the law.
+fn break_with(rules: Rules, asks_the_gate: bool, cases: u32) -> Option<String> {
+    let event = prop_oneof![
+        3 => Just(Event::Lead), 3 => Just(Event::Copy), 8 => Just(Event::Read), 1 => Just(Event::Order), 1 => Just(Event::Lose),
+        1 => Just(Event::CutOff)
+    ];
+    let days = prop::collection::vec(prop::collection::vec(event, 0..3), 300..500);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+    let broken = TestRunner::new(config).run(&days, |days| {
+        let mut world = World::new(rules, asks_the_gate);
+        for (day, events) in (0_i64..).zip(days) {
+            world.day = day;
+            let events = events.into_iter().filter(|event| !matches!(event, Event::Order | Event::Lose) || day % 7 == 0);
+            let punctual = [Event::Lead, Event::Copy, Event::Lead].into_iter().filter(|_| day % LATEST == 0);
+            for event in events.chain(punctual) {
+                world.happen(event);
+                world.verify().map_err(TestCaseError::fail)?;
+            }
+        }
+        Ok(())
+    });
+    match broken {
+        Ok(()) => None,
+        Err(TestError::Fail(why, days)) => Some(format!("{why}\nafter {days:?}")),
+        Err(TestError::Abort(why)) => panic!("{why}"),
+    }
+}
+
+/// Through successions, orders, and losses of the CA, however late leader and copies are.
+#[test]
+fn who_reads_ca_crt_within_thirty_days_is_never_cut_off() {
+    assert_eq!(break_with(OFTEN, true, 16), None);
+}
+
+#[test]
+fn without_the_gate_somebody_is_cut_off() {
+    assert!(break_with(OFTEN, false, 200).is_some());
+}
+
+#[test]
+fn without_the_time_before_the_first_signature_somebody_is_cut_off() {
+    assert!(break_with(Rules { ahead: DAY * 20, ..OFTEN }, true, 200).is_some());
+}
+
+#[test]
+fn without_the_time_after_the_last_signature_somebody_is_cut_off() {
+    assert!(break_with(Rules { keep: DAY, ..OFTEN }, true, 200).is_some());
 }
