@@ -74,6 +74,7 @@ fn client(number: usize) -> Client {
         secret_method: Some(SecretMethod::Any),
         private_key_jwt: None,
         service_accounts: Vec::new(),
+        tokens_issued_before: None,
         token_lifetime: None,
         disabled: false,
     }

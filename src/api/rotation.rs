@@ -51,6 +51,11 @@ pub struct Revocation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub secrets_issued_before: Option<String>,
+    /// Access tokens issued before this time are not active any more for APIs that introspect them. Verified offline they live until they
+    /// expire. A time in the past.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub tokens_issued_before: Option<String>,
 }
 
 /// A schedule, and since when it is in force.

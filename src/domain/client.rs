@@ -60,6 +60,8 @@ pub struct Client {
     pub service_accounts: Vec<BoundServiceAccount>,
     /// `spec.accessToken.lifetime`; absent: the installation's default of 15 minutes.
     pub token_lifetime: Option<SignedDuration>,
+    /// Tokens that are older are not active; a time that has not come cuts nothing.
+    pub tokens_issued_before: Option<Timestamp>,
     /// The kill switch.
     pub disabled: bool,
 }

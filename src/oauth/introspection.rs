@@ -36,7 +36,7 @@ pub fn introspect(
     now: Timestamp,
 ) -> Result<Vec<u8>, Inactive> {
     let token = AccessToken::verified(token, issuer, keys).filter(|token| now.as_second() < token.expires_at).ok_or(Inactive::ByItself)?;
-    if !(may_introspect(caller, &token, snapshot) && is_good(&token, snapshot)) {
+    if !(may_introspect(caller, &token, snapshot) && is_good(&token, snapshot, now)) {
         return Err(Inactive::AsFarAsKnown);
     }
     let mut said = token.claims;
@@ -55,11 +55,13 @@ fn may_introspect(caller: &Client, token: &AccessToken, snapshot: &Snapshot) -> 
 }
 
 /// Its client is there, is the one that it was issued to, and may have tokens. One of a name that was created anew is another.
-fn is_good(token: &AccessToken, snapshot: &Snapshot) -> bool {
+fn is_good(token: &AccessToken, snapshot: &Snapshot, now: Timestamp) -> bool {
     let id = ClientId::parse(&token.client_id).ok();
     let known = id.and_then(|id| snapshot.clients.get(&id));
     known.is_some_and(|known| {
-        let Client { object, created_at, disabled, .. } = &known.client;
-        *object == token.object && !disabled && token.issued_at >= created_at.as_second()
+        let Client { object, created_at, tokens_issued_before, disabled, .. } = &known.client;
+        let cut = tokens_issued_before.filter(|cut| *cut <= now);
+        let is_older = |time: Timestamp| Timestamp::from_second(token.issued_at).is_ok_and(|issued| issued < time);
+        *object == token.object && !disabled && token.issued_at >= created_at.as_second() && !cut.is_some_and(is_older)
     })
 }

@@ -34,6 +34,7 @@ pub fn client(policy: &Policy, object: &OAuthClient) -> Result<Client, Refusal> 
     if let Some(template) = &spec.secret {
         secret::check(template, &mut problems);
     }
+    let cut = spec.revocation.as_ref().and_then(|revocation| revocation.tokens_issued_before.as_deref());
     let disabled = spec.disabled.unwrap_or_default();
     problems.finish(id.map(|id| Client {
         id,
@@ -45,6 +46,8 @@ pub fn client(policy: &Policy, object: &OAuthClient) -> Result<Client, Refusal> 
         private_key_jwt: methods.private_key_jwt,
         service_accounts: methods.service_accounts,
         token_lifetime,
+        // What is no time, or lies in the future, is told with the rotation.
+        tokens_issued_before: cut.and_then(|text| text.parse().ok()),
         disabled,
     }))
 }

@@ -48,6 +48,10 @@ pub fn rotation(policy: &Policy, spec: &OAuthClientSpec, now: Timestamp) -> Resu
     let overlap = overlap(policy, &asked, (every, longest), &mut problems);
     let before = spec.revocation.as_ref().and_then(|revocation| revocation.secrets_issued_before.as_deref());
     let secrets_issued_before = before.and_then(|text| problems.note(past("spec.revocation.secretsIssuedBefore", text, now)));
+    // What it cuts is cut by whoever answers for tokens.
+    if let Some(text) = spec.revocation.as_ref().and_then(|revocation| revocation.tokens_issued_before.as_deref()) {
+        problems.note(past("spec.revocation.tokensIssuedBefore", text, now));
+    }
     problems.finish(retirement.map(|retirement| Rotation {
         every,
         overlap,
@@ -133,7 +137,7 @@ fn past(path: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
         text.parse().map_err(|_| Problem::Invalid(format!("{path}: {text:?} is no time: write it as 2026-11-23T00:00:00Z")))?;
     if time > now {
         return Err(Problem::Invalid(format!(
-            "{path}: {text} lies in the future: write the time until which secrets may have leaked, at most now"
+            "{path}: {text} lies in the future: write the time until which they may have leaked, at most now"
         )));
     }
     Ok(time)

@@ -253,6 +253,7 @@ pub(crate) fn client(name: &str, access: Vec<Access>) -> RegisteredClient {
         secret_method: Some(SecretMethod::Any),
         private_key_jwt: None,
         service_accounts: Vec::new(),
+        tokens_issued_before: None,
         token_lifetime: None,
         disabled: false,
     };

@@ -160,6 +160,17 @@ async fn the_tokens_of_a_client_that_may_not_have_any_are_not_active() {
     assert!(!is_active().await, "a recreated name does not revive its predecessor's tokens");
     put(|known| known.client.object = ObjectName::new("billing", "another"));
     assert!(!is_active().await, "a client id that passed to another OAuthClient does not either");
+    put(|known| known.client.tokens_issued_before = Some(ambient::now()));
+    tokio::time::timeout(std::time::Duration::from_secs(3), async {
+        // The token may be of this very second.
+        while is_active().await {
+            put(|known| known.client.tokens_issued_before = Some(ambient::now()));
+        }
+    })
+    .await
+    .unwrap();
+    put(|known| known.client.tokens_issued_before = Some(Timestamp::from_second(ambient::now().as_second() + 60).unwrap()));
+    assert!(is_active().await, "what is to come cuts nothing yet");
     put(|_| {});
     assert!(is_active().await);
 }

@@ -51,11 +51,17 @@ async fn an_api_learns_that_a_client_was_disabled_deleted_or_created_anew() {
     let api = teams.api().await;
     let token = worker.token().await.token().to_owned();
     teams.every_replica_says(&api, &token, true).await;
+    let claims = worker.verify(&token, &teams.audience()).await;
     let url = api.get("issuer-uri").to_owned() + "/oauth2/introspect";
     assert_eq!(introspected(&worker, &url, &token).await, json!({"active": false}));
     teams.change_client("worker", json!({"disabled": true})).await;
     teams.every_replica_says(&api, &token, false).await;
     teams.change_client("worker", json!({"disabled": null})).await;
+    teams.every_replica_says(&api, &token, true).await;
+    let cut = |seconds: i64| jiff::Timestamp::from_second(claims["iat"].as_i64().unwrap() + seconds).unwrap().to_string();
+    teams.change_client("worker", json!({"revocation": {"tokensIssuedBefore": cut(1)}})).await;
+    teams.every_replica_says(&api, &token, false).await;
+    teams.change_client("worker", json!({"revocation": {"tokensIssuedBefore": cut(0)}})).await;
     teams.every_replica_says(&api, &token, true).await;
     teams.clients().delete("worker", &kube::api::DeleteParams::default()).await.unwrap();
     teams.every_replica_says(&api, &token, false).await;

@@ -86,8 +86,10 @@ fn what_cannot_be_done_is_refused_with_a_word_on_what_to_write() {
 #[test]
 fn a_revocation_in_the_future_is_no_schedule() {
     for (text, message) in [("2026-11-23T12:00:01Z", "lies in the future"), ("now", "is no time")] {
-        let (reason, said) = refused(asked(&Policy::default(), &format!("revocation: {{secretsIssuedBefore: '{text}'}}")));
-        assert_eq!(reason, Reason::InvalidSpec);
-        assert!(said.contains(message), "{said}");
+        for what in ["secretsIssuedBefore", "tokensIssuedBefore"] {
+            let (reason, said) = refused(asked(&Policy::default(), &format!("revocation: {{{what}: '{text}'}}")));
+            assert_eq!(reason, Reason::InvalidSpec);
+            assert!(said.contains(message), "{said}");
+        }
     }
 }
