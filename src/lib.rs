@@ -25,6 +25,7 @@
 //! | [`controller`] | observe, validate, plan, build, apply |
 //! | [`keys`] | signing keys, the digest key, the serving certificate |
 //! | [`service_accounts`] | what the cluster says of ServiceAccount tokens: its keys, and reviews |
+//! | [`revocation`] | the tokens that were revoked, as all replicas know them |
 //! | [`server`] | HTTP: listener, limits, TLS, handlers |
 //! | [`plugin`] | what people ask with kubectl: status, rotate, revoke, check, keys |
 //! | [`workload`] | what a workload does with its Secret: `keywright token` |
@@ -47,6 +48,7 @@ pub mod plugin;
 pub mod policy;
 pub mod registry;
 pub mod replica;
+pub mod revocation;
 pub mod run;
 pub mod selftest;
 pub mod server;

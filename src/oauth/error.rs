@@ -98,6 +98,14 @@ pub enum Error {
         "this client introspects more tokens than the platform's policy allows; remember answers for a while, and wait as long as Retry-After says"
     )]
     TooManyIntrospections(u32),
+    /// RFC 7009 §2.1.
+    #[error("the token was not issued to this client, so it cannot revoke it")]
+    NotYourToken,
+    /// More revocations than one client may have written; the seconds to wait.
+    #[error(
+        "this client revokes too many tokens; set spec.revocation.tokensIssuedBefore of its OAuthClient, or wait as long as Retry-After says"
+    )]
+    TooManyRevocations(u32),
     /// This replica may lag behind: what it does not know may exist.
     #[error("this replica cannot decide now; send the request again")]
     InDoubt,
@@ -171,6 +179,8 @@ impl Error {
                 (StatusCode::BAD_REQUEST, Code::InvalidScope)
             }
             Self::MalformedResource | Self::SeveralTargets | Self::TargetNotGranted => (StatusCode::BAD_REQUEST, Code::InvalidTarget),
+            Self::NotYourToken => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
+            Self::TooManyRevocations(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable),
             Self::TooManyFailures(_) | Self::TooManyTokens(_) | Self::TooManyIntrospections(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, Code::TemporarilyUnavailable)
             }
@@ -218,9 +228,10 @@ impl Error {
             Self::MethodNotAllowed(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
             // RFC 9110 §11.6.1 wants a challenge on every 401, also where the client did not use the header.
             Self::InvalidClient => Some((header::WWW_AUTHENTICATE, CHALLENGE)),
-            Self::TooManyFailures(seconds) | Self::TooManyTokens(seconds) | Self::TooManyIntrospections(seconds) => {
-                Some((header::RETRY_AFTER, seconds.into()))
-            }
+            Self::TooManyFailures(seconds)
+            | Self::TooManyTokens(seconds)
+            | Self::TooManyIntrospections(seconds)
+            | Self::TooManyRevocations(seconds) => Some((header::RETRY_AFTER, seconds.into())),
             Self::InDoubt => Some((header::RETRY_AFTER, RETRY_AFTER_A_SECOND)),
             Self::Unavailable => Some((header::RETRY_AFTER, RETRY_AFTER_SOME_SECONDS)),
             _ => None,
@@ -253,7 +264,7 @@ pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 #[cfg(test)]
-pub(crate) const ALL: [Error; 31] = [
+pub(crate) const ALL: [Error; 33] = [
     Error::NotFound,
     Error::MethodNotAllowed("POST"),
     Error::RequestTimeout,
@@ -282,6 +293,8 @@ pub(crate) const ALL: [Error; 31] = [
     Error::TargetNotGranted,
     Error::TooManyTokens(1),
     Error::TooManyIntrospections(1),
+    Error::NotYourToken,
+    Error::TooManyRevocations(1),
     Error::InDoubt,
     Error::Unavailable,
     Error::Internal,

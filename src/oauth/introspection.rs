@@ -8,6 +8,7 @@ use crate::{
     },
     keys::KeySet,
     registry::snapshot::Snapshot,
+    revocation::list::{Revoked, TokenHash},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -31,11 +32,14 @@ pub enum Inactive {
 pub fn introspect(
     token: &str,
     caller: &Client,
-    (snapshot, keys): (&Snapshot, &KeySet),
+    (snapshot, keys, revoked): (&Snapshot, &KeySet, &Revoked),
     issuer: &Issuer,
     now: Timestamp,
 ) -> Result<Vec<u8>, Inactive> {
     let token = AccessToken::verified(token, issuer, keys).filter(|token| now.as_second() < token.expires_at).ok_or(Inactive::ByItself)?;
+    if revoked.contains(&TokenHash::of(&token.id)) {
+        return Err(Inactive::ByItself);
+    }
     if !(may_introspect(caller, &token, snapshot) && is_good(&token, snapshot, now)) {
         return Err(Inactive::AsFarAsKnown);
     }

@@ -77,6 +77,12 @@ impl Issuer {
         format!("{self}{INTROSPECTION_PATH}")
     }
 
+    /// The URL of the revocation endpoint.
+    #[must_use]
+    pub fn revocation_endpoint(&self) -> String {
+        format!("{self}{REVOCATION_PATH}")
+    }
+
     /// The URL of the JWKS.
     #[must_use]
     pub fn jwks_uri(&self) -> String {
@@ -100,6 +106,8 @@ impl Issuer {
 pub const TOKEN_PATH: &str = "/oauth2/token";
 /// Path of the introspection endpoint, likewise.
 pub const INTROSPECTION_PATH: &str = "/oauth2/introspect";
+/// Path of the revocation endpoint, likewise.
+pub const REVOCATION_PATH: &str = "/oauth2/revoke";
 /// Path of the JWKS, likewise.
 pub const JWKS_PATH: &str = "/oauth2/jwks";
 
@@ -131,6 +139,7 @@ struct Metadata<'a> {
     issuer: &'a str,
     token_endpoint: String,
     introspection_endpoint: String,
+    revocation_endpoint: String,
     jwks_uri: String,
     /// Required, but there is no authorization endpoint: empty, for strict parsers.
     response_types_supported: [&'static str; 0],
@@ -139,6 +148,8 @@ struct Metadata<'a> {
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
     introspection_endpoint_auth_methods_supported: [&'static str; 3],
     introspection_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
+    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     openid: Option<OpenId>,
 }
@@ -172,6 +183,7 @@ fn document(issuer: &Issuer, openid: Option<OpenId>) -> Vec<u8> {
         issuer: issuer.as_str(),
         token_endpoint: issuer.token_endpoint(),
         introspection_endpoint: issuer.introspection_endpoint(),
+        revocation_endpoint: issuer.revocation_endpoint(),
         jwks_uri: issuer.jwks_uri(),
         response_types_supported: [],
         grant_types_supported: ["client_credentials"],
@@ -179,6 +191,8 @@ fn document(issuer: &Issuer, openid: Option<OpenId>) -> Vec<u8> {
         token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         introspection_endpoint_auth_methods_supported: METHODS,
         introspection_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
+        revocation_endpoint_auth_methods_supported: METHODS,
+        revocation_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         openid,
     };
     serde_json::to_vec(&metadata).unwrap_or_default()
@@ -248,6 +262,9 @@ mod tests {
                 "issuer": "https://h/t",
                 "token_endpoint": "https://h/t/oauth2/token",
                 "introspection_endpoint": "https://h/t/oauth2/introspect",
+                "revocation_endpoint": "https://h/t/oauth2/revoke",
+                "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+                "revocation_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "PS256", "EdDSA"],
                 "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
                 "introspection_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "PS256", "EdDSA"],
                 "jwks_uri": "https://h/t/oauth2/jwks",

@@ -27,6 +27,7 @@ pub mod presented;
 pub mod presented_token;
 pub mod private_key_jwt;
 pub mod request;
+pub mod revocation;
 pub mod service_account;
 pub mod throttle;
 pub mod used;

@@ -17,6 +17,8 @@ use std::{
     time::Duration,
 };
 
+/// Revocations of one client.
+const REVOCATIONS: Rate = Rate { interval: 6_000_000_000, tolerance: 60_000_000_000 };
 /// Failures of one client id from one address that are answered at once.
 pub const FAILURES: u32 = 20;
 /// After those: one more each time this has passed.
@@ -191,13 +193,20 @@ pub struct Throttle {
     pub issuance: Issuance,
     /// Introspections.
     pub introspection: Issuance,
+    /// Revocations, each of which is written: ten a minute.
+    pub revocation: Issuance,
 }
 
 impl Throttle {
     /// With the quota of each client; `None`: as many tokens as it likes.
     #[must_use]
     pub fn new(quota: Option<Rate>) -> Self {
-        Self { failures: Failures::default(), issuance: Issuance::new(quota), introspection: Issuance::new(None) }
+        Self {
+            failures: Failures::default(),
+            issuance: Issuance::new(quota),
+            introspection: Issuance::new(None),
+            revocation: Issuance::new(Some(REVOCATIONS)),
+        }
     }
 
     /// The same with a quota of introspections; `None`: as many as it likes.

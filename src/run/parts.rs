@@ -32,6 +32,7 @@ use crate::{
         readiness::Readiness,
         use_reporter::UseReporter,
     },
+    revocation,
     server::{self, BodyLimits, Endpoint, Limits, Listener, Operations, TlsMode, tls::ServingCertificate},
     service_accounts::{desk::Desk, keeper},
 };
@@ -231,7 +232,11 @@ impl Replica {
         };
         let (desk, answering) = Desk::new();
         tasks.spawn(Task::ServiceAccounts, keeper::run(self.reviews.clone(), answering, stop.clone()));
-        let router = server::router(Arc::new(self.endpoint(desk)));
+        let (revocations, keeping) = revocation::desk::Desk::new();
+        let (installation, pod) = (&self.settings.installation, &self.settings.pod);
+        let keeper = revocation::keeper::Keeper::new(&self.reviews, self.watches.clone(), installation, pod, keeping);
+        tasks.spawn(Task::Revocations, keeper.run(stop.clone()));
+        let router = server::router(Arc::new(self.endpoint(desk, revocations)));
         let limits = Limits::default().within(open_files());
         let listener = Listener { socket: listener, tls, limits, open: self.open_connections.clone() };
         tasks.spawn(Task::Tokens, server::serve(listener, router, stop.clone()));
@@ -293,7 +298,7 @@ impl Replica {
         });
     }
 
-    fn endpoint(&self, service_accounts: Desk) -> Endpoint {
+    fn endpoint(&self, service_accounts: Desk, revocations: revocation::desk::Desk) -> Endpoint {
         let policy = &self.settings.policy;
         Endpoint {
             snapshot: self.registry.snapshot(),
@@ -303,6 +308,7 @@ impl Replica {
             body_limits: BodyLimits::default(),
             used_assertions: Arc::clone(&self.used_assertions),
             service_accounts,
+            revocations,
             throttle: Throttle::new(policy.quota.map(rate)).with_introspections(policy.introspection_quota.map(rate)),
             metrics: self.tokens.clone(),
         }

@@ -1,17 +1,18 @@
 //! The public port: token endpoint, JWKS, metadata.
 
-use super::{BodyLimits, discovery, introspection::introspection, respond::respond, token::token};
+use super::{BodyLimits, discovery, introspection::introspection, respond::respond, revocation::revocation, token::token};
 use crate::{
     metrics::TokenMetrics,
     oauth::{
         Error,
         grant::Lifetimes,
-        metadata::{INTROSPECTION_PATH, Issuer, JWKS_PATH, TOKEN_PATH},
+        metadata::{INTROSPECTION_PATH, Issuer, JWKS_PATH, REVOCATION_PATH, TOKEN_PATH},
         throttle::Throttle,
         used::UsedAssertions,
     },
     registry::snapshot::Snapshot,
     replica::contact::Contact,
+    revocation::desk as revocation_desk,
     service_accounts::desk::Desk,
 };
 use arc_swap::ArcSwap;
@@ -34,6 +35,8 @@ pub struct Endpoint {
     pub used_assertions: Arc<UsedAssertions>,
     /// What the cluster says of ServiceAccount tokens.
     pub service_accounts: Desk,
+    /// What is revoked.
+    pub revocations: revocation_desk::Desk,
     /// Who asks too much.
     pub throttle: Throttle,
     /// What is counted.
@@ -46,6 +49,7 @@ pub fn router(endpoint: Arc<Endpoint>) -> Router {
     Router::new()
         .route(&format!("{path}{TOKEN_PATH}"), any(token))
         .route(&format!("{path}{INTROSPECTION_PATH}"), any(introspection))
+        .route(&format!("{path}{REVOCATION_PATH}"), any(revocation))
         .route(&format!("{path}{JWKS_PATH}"), any(discovery::jwks))
         .route(&endpoint.issuer.oauth_metadata_path(), any(discovery::oauth_metadata))
         .route(&endpoint.issuer.openid_configuration_path(), any(discovery::openid_configuration))

@@ -60,7 +60,8 @@ fn decide(endpoint: &Endpoint, request: &PresentedToken<'_>, circumstances: Circ
     let token = request.token.as_deref().ok_or(Error::MissingParameter("token"))?;
     let quota = &endpoint.throttle.introspection;
     quota.count(&caller.uid, moment.boot).map_err(|Wait(seconds)| Error::TooManyIntrospections(seconds))?;
-    match introspect(token, caller, (&snapshot, keys), &endpoint.issuer, moment.wall) {
+    let revoked = endpoint.revocations.revoked().ok_or(Error::Unavailable)?;
+    match introspect(token, caller, (&snapshot, keys, &revoked), &endpoint.issuer, moment.wall) {
         Ok(said) => Ok(Decision::Made(said)),
         // What is not known here may be known elsewhere.
         Err(Inactive::AsFarAsKnown) if standing == Standing::Doubt => Err(Error::InDoubt),

@@ -18,6 +18,7 @@ mod introspection;
 mod limits;
 mod operations;
 mod respond;
+mod revocation;
 pub mod tls;
 mod token;
 

@@ -26,6 +26,12 @@ pub(super) fn respond_with_token(body: Vec<u8>) -> Response {
     assembled(StatusCode::OK, fields.into_iter().collect(), body)
 }
 
+/// The answer that says that all is done (RFC 7009 §2.2).
+pub(super) fn respond_with_nothing() -> Response {
+    let fields = [(header::CACHE_CONTROL, NO_STORE), (header::PRAGMA, NO_CACHE)];
+    assembled(StatusCode::OK, fields.into_iter().collect(), Body::empty())
+}
+
 /// A response of these parts.
 pub(super) fn assembled(status: StatusCode, headers: HeaderMap, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());

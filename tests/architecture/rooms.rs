@@ -53,6 +53,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "crate::keys::KeySet",
             "crate::registry::snapshot",
             "crate::replica::contact",
+            "crate::revocation::list",
             "base64",
             "form_urlencoded",
             "http",
@@ -237,6 +238,8 @@ pub(crate) const ROOMS: &[Room] = &[
         ],
     ),
     // No path leads from a request to the API server: what only that knows is asked at a desk, in bounded numbers.
+    pure("crate::revocation::list", &["aws_lc_rs::digest", "base64"]),
+    shell("crate::revocation::desk", &["crate::revocation::list", "arc_swap", "tokio::sync"]),
     shell("crate::service_accounts::desk", &["crate::domain", "arc_swap", "tokio::sync", "zeroize"]),
     shell(
         "crate::server",
@@ -249,6 +252,8 @@ pub(crate) const ROOMS: &[Room] = &[
             "crate::oauth",
             "crate::registry::snapshot",
             "crate::replica::contact",
+            "crate::revocation::desk",
+            "crate::revocation::list",
             "crate::service_accounts::desk",
             "arc_swap",
             "aws_lc_rs",

@@ -104,13 +104,13 @@ async fn documents_are_cached_for_five_minutes_and_revalidated_by_their_tag() {
 async fn every_advertised_endpoint_answers_and_no_other() {
     let replica = Replica::new();
     let metadata = replica.get(OAUTH).await.json();
-    for (name, expected) in [("jwks_uri", 200), ("token_endpoint", 405), ("introspection_endpoint", 405)] {
+    for (name, expected) in [("jwks_uri", 200), ("token_endpoint", 405), ("introspection_endpoint", 405), ("revocation_endpoint", 405)] {
         let path = metadata[name].as_str().unwrap().strip_prefix(ISSUER).unwrap();
         assert_eq!(replica.get(path).await.status, expected, "{name}");
     }
     let endpoints = metadata.as_object().unwrap().keys().filter(|name| name.ends_with("_endpoint")).count();
-    assert_eq!(endpoints, 2);
-    for path in ["/", "/oauth2/introspect/", "/oauth2/revoke", "/oauth2/token/", "/pf/JWKS", "/metrics", "/healthz", "/oauth2//token"] {
+    assert_eq!(endpoints, 3);
+    for path in ["/", "/oauth2/introspect/", "/oauth2/revoke/", "/oauth2/token/", "/pf/JWKS", "/metrics", "/healthz", "/oauth2//token"] {
         let answer = replica.get(path).await;
         assert_eq!(answer.error(), (404, "invalid_request".to_owned()), "{path}");
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");

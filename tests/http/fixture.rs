@@ -26,6 +26,7 @@ use keywright::{
     },
     registry::{snapshot::Snapshot, table::Table},
     replica::contact::{Contact, Patience},
+    revocation::desk as revocation,
     server::{BodyLimits, Endpoint, Peer, router},
     service_accounts::desk::{Desk, Question},
 };
@@ -57,6 +58,8 @@ pub(crate) struct Replica {
     pub(crate) router: Router,
     /// The cluster's keys, as the replica knows them.
     pub(crate) cluster: Arc<ArcSwapOption<ClusterIssuer>>,
+    /// What is revoked, and what is to be.
+    pub(crate) keeping: Arc<Mutex<revocation::Keeping>>,
     /// What it asks the cluster.
     pub(crate) questions: Arc<Mutex<mpsc::Receiver<Question>>>,
 }
@@ -104,6 +107,8 @@ impl Replica {
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
         let mut registry = Registry::default();
         let (service_accounts, cluster) = Desk::new();
+        let (revocations, keeping) = revocation::Desk::new();
+        keeping.revoked.store(Some(Arc::default()));
         let endpoint = Endpoint {
             snapshot: Arc::clone(&snapshot),
             contact: Arc::new(contact.record()),
@@ -112,6 +117,7 @@ impl Replica {
             body_limits,
             used_assertions: Arc::default(),
             service_accounts,
+            revocations,
             throttle,
             metrics: TokenMetrics::new(&mut registry),
         };
@@ -121,6 +127,7 @@ impl Replica {
             router: router(Arc::new(endpoint)),
             cluster: cluster.issuer,
             questions: Arc::new(Mutex::new(cluster.questions)),
+            keeping: Arc::new(Mutex::new(keeping)),
         }
     }
 

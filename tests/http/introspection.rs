@@ -15,6 +15,7 @@ use keywright::{
     domain::{client::RegisteredClient, names::ClientId, names::ObjectName, resource::Algorithm},
     keys::SigningKey,
     oauth::throttle::{Rate, Throttle},
+    revocation::list::{Revoked, TokenHash},
     server::{BodyLimits, Peer},
 };
 use serde_json::{Value, json};
@@ -237,4 +238,21 @@ async fn the_metadata_names_the_endpoint() {
     let metadata = replica().get("/.well-known/oauth-authorization-server").await.json();
     assert_eq!(metadata["introspection_endpoint"], format!("{ISSUER}/oauth2/introspect"));
     assert_eq!(metadata["introspection_endpoint_auth_methods_supported"], metadata["token_endpoint_auth_methods_supported"]);
+}
+
+/// R01, T19: what is revoked is not active; and who does not know yet what is revoked says nothing.
+#[tokio::test]
+async fn a_revoked_token_is_not_active() {
+    let replica = replica();
+    let answer = replica.token("billing.worker", "").await;
+    let (token, claims) = (answer.json()["access_token"].as_str().unwrap().to_owned(), answer.claims());
+    let mut revoked = Revoked::default();
+    revoked.insert(TokenHash::of("another"), i64::MAX);
+    replica.keeping.lock().await.revoked.store(Some(Arc::new(revoked.clone())));
+    assert!(!is_inactive(&introspected_by(&replica, API, &token).await));
+    revoked.insert(TokenHash::of(claims["jti"].as_str().unwrap()), i64::MAX);
+    replica.keeping.lock().await.revoked.store(Some(Arc::new(revoked)));
+    assert!(is_inactive(&introspected_by(&replica, API, &token).await));
+    replica.keeping.lock().await.revoked.store(None);
+    assert_eq!(introspected_by(&replica, API, &token).await.status, 503);
 }

@@ -20,6 +20,7 @@ mod limits;
 mod operations;
 mod private_key_jwt;
 mod random;
+mod revocation;
 mod served;
 mod service_account;
 mod signer;

@@ -66,3 +66,35 @@ async fn an_api_learns_that_a_client_was_disabled_deleted_or_created_anew() {
     teams.clients().delete("worker", &kube::api::DeleteParams::default()).await.unwrap();
     teams.every_replica_says(&api, &token, false).await;
 }
+
+/// R01, R02: with the answer at one replica, and within a second at every other; also when the pod that it was told is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_is_not_active_anywhere() {
+    let teams = Teams::new().await;
+    let worker = teams.worker().await;
+    let api = teams.api().await;
+    let (token, other) = (worker.token().await.token().to_owned(), worker.token().await.token().to_owned());
+    for token in [&token, &other] {
+        teams.every_replica_says(&api, token, true).await;
+    }
+    let revoke = async |credentials: &Credentials, url: &str| {
+        let (id, secret) = (credentials.get("client-id"), credentials.get("client-secret"));
+        let request = credentials.http().post(url).basic_auth(id, Some(secret)).form(&[("token", &token)]);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let url = worker.get("issuer-uri").to_owned() + "/oauth2/revoke";
+    assert_eq!(revoke(&api, &url).await, 400);
+    teams.every_replica_says(&api, &token, true).await;
+    assert_eq!(revoke(&worker, &url).await, 200);
+    let begun = keywright::ambient::boot_time();
+    teams.every_replica_says(&api, &token, false).await;
+    let took = keywright::ambient::boot_time() - begun;
+    assert!(took < std::time::Duration::from_secs(1), "{took:?}");
+    teams.every_replica_says(&api, &other, true).await;
+    assert_eq!(revoke(&worker, &url).await, 200);
+    // What is kept of it is a hash and a time, and no pod takes it along.
+    let lists: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(teams.kube.clone(), &teams.operator.namespace);
+    let lists = lists.list(&kube::api::ListParams::default().labels("keywright.dev/report=revoked")).await.unwrap().items;
+    assert!(!lists.is_empty() && lists.iter().all(|list| list.metadata.owner_references.is_none()), "{lists:?}");
+    assert!(!format!("{lists:?}").contains(worker.verify(&token, &teams.audience()).await["jti"].as_str().unwrap()));
+}

@@ -54,10 +54,10 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, list, create, patch, delete]
-# What it reports of uses, owned by its pod: a create cannot be bound to a name, and the names of pods are not known.
+# What it reports of uses, and the tokens that are revoked: a create cannot be bound to a name, and the names of pods are not known.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [create, patch]
+  verbs: [list, watch, create, patch]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get]
@@ -73,7 +73,7 @@
   resources: [secrets]
   resourceNames: [{{ .Release.Name }}-keys, {{ .Release.Name }}-ca, {{ include "keywright.certificateSecret" . }}]
   verbs: [get, list, watch, patch]
-# What replicas report of uses.
+# What replicas report of uses, and the tokens that are revoked.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [list, watch, create, patch]

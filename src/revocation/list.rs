@@ -1,0 +1,104 @@
+//! Which tokens are revoked. Pure.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::collections::BTreeMap;
+
+/// Most tokens that one replica keeps: at 60 bytes each they fit a ConfigMap three times over.
+pub const MOST: usize = 5_000;
+
+/// What is kept of a token: a hash of its `jti`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenHash(String);
+
+impl TokenHash {
+    /// Of a `jti`.
+    #[must_use]
+    pub fn of(token_id: &str) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(digest(&SHA256, token_id.as_bytes())))
+    }
+}
+
+/// Tokens, and when each expires, in seconds since 1970: then nobody has to remember it any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revoked(BTreeMap<TokenHash, i64>);
+
+impl Revoked {
+    /// Adds one.
+    pub fn insert(&mut self, token: TokenHash, expires_at: i64) {
+        self.0.insert(token, expires_at);
+    }
+
+    /// Adds all of those.
+    pub fn merge(&mut self, others: &Self) {
+        self.0.extend(others.0.iter().map(|(token, expires_at)| (token.clone(), *expires_at)));
+    }
+
+    /// Forgets those that have expired at `now`.
+    pub fn forget_expired(&mut self, now: i64) {
+        self.0.retain(|_, expires_at| *expires_at > now);
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn contains(&self, token: &TokenHash) -> bool {
+        self.0.contains_key(token)
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As the ConfigMap holds them: a line for each, hash and expiry.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.0.iter().map(|(TokenHash(hash), expires_at)| format!("{hash} {expires_at}\n")).collect()
+    }
+
+    /// Reads that; a line that cannot be read is none.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        let line = |line: &str| {
+            let (hash, expires_at) = line.split_once(' ')?;
+            Some((TokenHash(hash.to_owned()), expires_at.parse().ok()?))
+        };
+        Self(text.lines().filter_map(line).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R01.
+    #[test]
+    fn what_is_written_is_read_back_and_forgotten_when_it_has_expired() {
+        let mut revoked = Revoked::default();
+        revoked.insert(TokenHash::of("a"), 100);
+        revoked.insert(TokenHash::of("b"), 200);
+        let mut read = Revoked::read(&format!("{}garbage\nx y\n", revoked.text()));
+        assert_eq!(read, revoked);
+        read.forget_expired(100);
+        assert!(!read.contains(&TokenHash::of("a")) && read.contains(&TokenHash::of("b")) && read.len() == 1);
+        read.merge(&revoked);
+        assert_eq!(read, revoked);
+        // A token cannot be told from what is kept of it.
+        assert!(!revoked.text().contains(" a") && revoked.text().lines().all(|line| line.len() == 43 + 4));
+    }
+
+    /// S16: as many as are kept fit into a ConfigMap.
+    #[test]
+    fn all_that_is_kept_fits() {
+        let mut revoked = Revoked::default();
+        (0..MOST).for_each(|number| revoked.insert(TokenHash::of(&number.to_string()), 1_800_000_000));
+        assert!(revoked.text().len() < 500_000);
+    }
+}
