@@ -43,6 +43,11 @@ pub enum ExchangeError {
     /// `ca.crt`.
     #[error("ca.crt holds no certificate that can be read: {0}")]
     Authority(String),
+    /// Nobody to trust: an image with one program in it has no certificates of CAs.
+    #[error(
+        "no CA to trust: the Secret holds no ca.crt, and this system knows none ({0}); mount certificates and name them by SSL_CERT_FILE"
+    )]
+    NoAuthority(String),
     /// No connection.
     #[error("no answer from {url}: {why}; is it reachable from here, and does its name resolve?")]
     Unreachable {
@@ -133,7 +138,7 @@ pub async fn token(binding: &Binding, ask: &Ask) -> Result<Issued, ExchangeError
 /// An HTTP client that trusts these certificates alone, or those of the system. It follows no redirect: the secret is for one URL.
 ///
 /// # Errors
-/// [`ExchangeError::Authority`].
+/// [`ExchangeError::Authority`] and [`ExchangeError::NoAuthority`].
 pub fn http_client(ca: Option<&str>) -> Result<reqwest::Client, ExchangeError> {
     let unusable = |error: reqwest::Error| ExchangeError::Authority(causes::in_one_line(&error));
     let mut builder = reqwest::Client::builder()
@@ -148,7 +153,7 @@ pub fn http_client(ca: Option<&str>) -> Result<reqwest::Client, ExchangeError> {
         }
         builder = builder.tls_certs_only(certificates);
     }
-    builder.build().map_err(unusable)
+    builder.build().map_err(|error| if ca.is_some() { unusable(error) } else { ExchangeError::NoAuthority(causes::in_one_line(&error)) })
 }
 
 async fn send(http: &reqwest::Client, url: &str, has_ca: bool, request: HttpRequest) -> Result<HttpResponse, ExchangeError> {

@@ -54,7 +54,7 @@ impl TokenError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Credentials(_) | Self::Exchange(ExchangeError::Authority(_)) => Exit::Missing,
+            Self::Credentials(_) | Self::Exchange(ExchangeError::Authority(_) | ExchangeError::NoAuthority(_)) => Exit::Missing,
             Self::Exchange(ExchangeError::Refused { .. }) => Exit::Refused,
             Self::Exchange(_) => Exit::OutOfReach,
             Self::File(_) | Self::Opaque | Self::Output(_) | Self::Runtime(_) => Exit::Failed,

@@ -123,6 +123,11 @@ async fn credentials_that_cannot_be_used_are_named() {
     ] {
         assert_failed(&of_folder(with(key, text).path(), &[]).await, 3, &words, secret);
     }
+    // As in an image with nothing but the program in it.
+    let without_ca = with("ca.crt", None);
+    let mut nobody_to_trust = command(&["--directory"]);
+    nobody_to_trust.arg(without_ca.path()).envs([("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/proc/1/no-such")]);
+    assert_failed(&ended(nobody_to_trust).await, 3, &["no CA to trust", "holds no ca.crt", "SSL_CERT_FILE"], secret);
     let folder = mounted(&credentials);
     assert_failed(&of_folder(&folder.path().join("none"), &[]).await, 3, &["none", "No such file", "mounted there"], secret);
     assert_failed(&of_folder(&folder.path().join("ca.crt"), &[]).await, 3, &["ca.crt", "Not a directory"], secret);
