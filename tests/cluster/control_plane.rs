@@ -1,5 +1,6 @@
 //! A real control plane: etcd, kube-apiserver and a few of the controllers, on loopback, for one test or for all of a test binary.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +27,9 @@ const START: Duration = Duration::from_secs(120);
 
 /// etcd's folder.
 const ETCD: &str = "etcd";
+
+/// The cluster IP of the Service `kubernetes`: the first of the range.
+const KUBERNETES_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
 /// As kubeadm sets it. What ServiceAccount tokens carry as `iss`.
 pub const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -94,6 +98,21 @@ impl ControlPlane {
     /// The API server's URL.
     pub fn url(&self) -> &str {
         &self.admin.server
+    }
+
+    /// The folder of all files, removed at the end.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The binaries that it was started from.
+    pub fn assets(&self) -> &Assets {
+        &self.assets
+    }
+
+    /// The file with the certificate of its authority.
+    pub fn authority(&self) -> PathBuf {
+        self.file("ca.crt")
     }
 
     /// The kubeconfig of a member of `system:masters`.
@@ -192,13 +211,17 @@ impl ControlPlane {
         watchdog::remove(folder.path())?;
         let authority = Authority::new()?;
         let (etcd_port, port) = (free_port()?, free_port()?);
-        let Certified { certificate, key } = authority.server("kube-apiserver")?;
+        let Certified { certificate, key } =
+            authority.server("kube-apiserver", &[Ipv4Addr::LOCALHOST, options.address, KUBERNETES_SERVICE])?;
+        let to_kubelets = authority.client("kube-apiserver-kubelet-client", Some("system:masters"))?;
         let service_account_key = pki::service_account_key()?;
         let files = [
             ("ca.crt", authority.certificate()),
             ("server.crt", certificate),
             ("server.key", key),
             ("service-account.key", service_account_key),
+            ("kubelet-client.crt", to_kubelets.certificate),
+            ("kubelet-client.key", to_kubelets.key),
         ];
         for (name, content) in files {
             std::fs::write(folder.path().join(name), content).map_err(Error::io(format!("write {name}")))?;
@@ -206,7 +229,7 @@ impl ControlPlane {
         let admin = Kubeconfig::write(
             folder.path().join("admin.kubeconfig"),
             assets.clone(),
-            format!("https://127.0.0.1:{port}"),
+            format!("https://{}:{port}", options.address),
             Some(authority.certificate()),
             Identity::Certificate(authority.client("admin", Some("system:masters"))?),
         )?;
@@ -264,12 +287,10 @@ impl ControlPlane {
     async fn start_api_server(&self) -> Result<(), Error> {
         let mut arguments = vec![
             format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port),
-            "--bind-address=127.0.0.1".to_owned(),
+            format!("--bind-address={}", self.options.address),
             format!("--secure-port={}", self.port),
-            // It refuses to advertise a loopback address, and no pod asks for the `kubernetes` Service's endpoints.
-            "--endpoint-reconciler-type=none".to_owned(),
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-            "--authorization-mode=RBAC".to_owned(),
+            "--authorization-mode=Node,RBAC".to_owned(),
             "--anonymous-auth=false".to_owned(),
             format!("--service-account-issuer={SERVICE_ACCOUNT_ISSUER}"),
             self.file_argument("client-ca-file", "ca.crt"),
@@ -277,7 +298,13 @@ impl ControlPlane {
             self.file_argument("tls-private-key-file", "server.key"),
             self.file_argument("service-account-key-file", "service-account.key"),
             self.file_argument("service-account-signing-key-file", "service-account.key"),
+            self.file_argument("kubelet-client-certificate", "kubelet-client.crt"),
+            self.file_argument("kubelet-client-key", "kubelet-client.key"),
         ];
+        if self.options.address.is_loopback() {
+            // It refuses to advertise a loopback address, and no pod asks for the `kubernetes` Service's endpoints.
+            arguments.push("--endpoint-reconciler-type=none".to_owned());
+        }
         arguments.extend(self.options.api_server_arguments.iter().cloned());
         self.api_server.put(self.start_process("kube-apiserver", &arguments)?);
         self.wait_until_ready().await
@@ -309,7 +336,7 @@ impl ControlPlane {
         if self.options.controllers.is_empty() {
             return Ok(());
         }
-        let arguments = [
+        let mut arguments = vec![
             self.file_argument("kubeconfig", "admin.kubeconfig"),
             format!("--controllers={}", self.options.controllers.join(",")),
             self.file_argument("root-ca-file", "ca.crt"),
@@ -318,8 +345,9 @@ impl ControlPlane {
             "--kube-api-qps=500".to_owned(),
             "--kube-api-burst=1000".to_owned(),
         ];
+        arguments.extend(self.options.controller_arguments.iter().cloned());
         let process = self.controllers.put(self.start_process("kube-controller-manager", &arguments)?);
-        if !self.options.controllers.iter().any(|name| name == "serviceaccount-controller") {
+        if !self.options.controllers.iter().any(|name| name == "serviceaccount-controller" || name == "*") {
             return Ok(());
         }
         // It serves no health endpoint here; its first visible work shows that it runs.

@@ -19,8 +19,12 @@ pub enum Error {
     GoIsMissing { tool: &'static str, version: String, source: std::io::Error },
 
     /// `go build` failed.
-    #[error("cannot build {tool} from tests/cluster/go.mod:\n{stderr}")]
-    GoBuild { tool: &'static str, stderr: String },
+    #[error("cannot build {tool} from {module}/go.mod:\n{stderr}")]
+    GoBuild { tool: &'static str, module: &'static str, stderr: String },
+
+    /// A program of tests/cluster.
+    #[error("tests/cluster has no program {name}")]
+    NoSuchProgram { name: &'static str },
 
     /// A certificate or key could not be made.
     #[error("cannot make the certificate of {subject}: {source}")]
@@ -54,6 +58,10 @@ pub enum Error {
     #[error("the API server is stopped")]
     ApiServerIsStopped,
 
+    /// A failure, and what others logged at that time.
+    #[error("{source}\n{logs}")]
+    WithLogs { source: Box<Error>, logs: String },
+
     /// The same failure again, for everybody who waits for the shared control plane.
     #[error("the shared control plane did not start: {0}")]
     Shared(String),
@@ -71,6 +79,11 @@ impl Error {
     pub fn io(attempt: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let attempt = attempt.into();
         move |source| Self::Io { attempt, source }
+    }
+
+    /// With the end of logs that may tell why.
+    pub fn with(self, logs: &str) -> Self {
+        Self::WithLogs { source: Box::new(self), logs: logs.to_owned() }
     }
 
     /// For `map_err`: names what was tried with the API server.

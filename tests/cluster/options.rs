@@ -1,5 +1,6 @@
 //! How a control plane is started.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// What is started, and with what in it.
@@ -7,8 +8,12 @@ use std::path::PathBuf;
 pub struct Options {
     /// The controllers of kube-controller-manager to run; empty: it is not started.
     pub controllers: Vec<String>,
+    /// Where the API server listens: an address of this machine.
+    pub address: Ipv4Addr,
     /// Further arguments of kube-apiserver.
     pub api_server_arguments: Vec<String>,
+    /// Further arguments of kube-controller-manager.
+    pub controller_arguments: Vec<String>,
     /// CustomResourceDefinitions (YAML), established before the controllers start: the garbage collector looks for new kinds every 30 s only.
     pub crds: Vec<String>,
 }
@@ -23,7 +28,23 @@ impl Default for Options {
             "root-ca-certificate-publisher-controller",
             "serviceaccount-controller",
         ];
-        Self { controllers: controllers.map(str::to_owned).into(), api_server_arguments: Vec::new(), crds: crds_of_the_repository() }
+        Self {
+            controllers: controllers.map(str::to_owned).into(),
+            address: Ipv4Addr::LOCALHOST,
+            api_server_arguments: Vec::new(),
+            controller_arguments: Vec::new(),
+            crds: crds_of_the_repository(),
+        }
+    }
+}
+
+impl Options {
+    /// For a cluster with nodes, which reach the API server at this address: all controllers, and no CRDs, which the chart brings.
+    pub fn for_nodes(address: Ipv4Addr) -> Self {
+        // A lost node is found within seconds rather than a minute.
+        let lost_soon = ["--node-monitor-period=1s", "--node-monitor-grace-period=10s"];
+        let controller_arguments = lost_soon.map(str::to_owned).into();
+        Self { controllers: vec!["*".to_owned()], address, controller_arguments, crds: Vec::new(), ..Self::default() }
     }
 }
 

@@ -40,35 +40,39 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A serving certificate for the loopback address.
-    pub fn server(&self, common_name: &str) -> Result<Certified, Error> {
-        self.sign(common_name, None, ExtendedKeyUsagePurpose::ServerAuth)
+    /// A serving certificate for `localhost`, the Service `kubernetes` and these addresses.
+    pub fn server(&self, common_name: &str, addresses: &[Ipv4Addr]) -> Result<Certified, Error> {
+        let addresses = addresses.iter().map(|address| SanType::IpAddress(IpAddr::V4(*address)));
+        let make = || {
+            let mut params = subject(common_name, None, ExtendedKeyUsagePurpose::ServerAuth);
+            let names = [SanType::DnsName("localhost".try_into()?), SanType::DnsName("kubernetes.default.svc".try_into()?)];
+            params.subject_alt_names = addresses.chain(names).collect();
+            self.sign(&params)
+        };
+        make().map_err(failed(common_name))
     }
 
     /// A client certificate: the API server takes the common name for the user, the organization for the group.
     pub fn client(&self, user: &str, group: Option<&str>) -> Result<Certified, Error> {
-        self.sign(user, group, ExtendedKeyUsagePurpose::ClientAuth)
+        self.sign(&subject(user, group, ExtendedKeyUsagePurpose::ClientAuth)).map_err(failed(user))
     }
 
-    fn sign(&self, common_name: &str, organization: Option<&str>, purpose: ExtendedKeyUsagePurpose) -> Result<Certified, Error> {
-        let make = || {
-            let mut params = CertificateParams::default();
-            params.distinguished_name.push(DnType::CommonName, DnValue::Utf8String(common_name.to_owned()));
-            if let Some(organization) = organization {
-                params.distinguished_name.push(DnType::OrganizationName, DnValue::Utf8String(organization.to_owned()));
-            }
-            if purpose == ExtendedKeyUsagePurpose::ServerAuth {
-                params.subject_alt_names =
-                    vec![SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)), SanType::DnsName("localhost".try_into()?)];
-            }
-            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-            params.extended_key_usages = vec![purpose];
-            let key = KeyPair::generate()?;
-            let certificate = params.signed_by(&key, &self.issuer)?;
-            Ok(Certified { certificate: certificate.pem(), key: key.serialize_pem() })
-        };
-        make().map_err(failed(common_name))
+    fn sign(&self, params: &CertificateParams) -> Result<Certified, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Certified { certificate: certificate.pem(), key: key.serialize_pem() })
     }
+}
+
+fn subject(common_name: &str, organization: Option<&str>, purpose: ExtendedKeyUsagePurpose) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, DnValue::Utf8String(common_name.to_owned()));
+    if let Some(organization) = organization {
+        params.distinguished_name.push(DnType::OrganizationName, DnValue::Utf8String(organization.to_owned()));
+    }
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![purpose];
+    params
 }
 
 /// The key that signs ServiceAccount tokens: RSA, as in clusters that kubeadm made, so that the verifier under test meets RS256.

@@ -15,16 +15,27 @@ use super::error::Error;
 /// the folder is removed again until it is gone.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
-pids=' ' folders=
+pids=' ' folders= links= cgroups=
 while read -r verb object; do
   case $verb in
     watch) pids="$pids$object " ;;
     forget) pids="${pids%% $object *} ${pids#* $object }" ;;
     remove) folders="$folders
 $object" ;;
+    link) links="$links $object" ;;
+    cgroup) cgroups="$cgroups $object" ;;
   esac
 done
 [ "$pids" = ' ' ] || kill -KILL $pids
+for link in $links; do
+  PATH="$PATH:/usr/sbin:/sbin" ip link delete "$link"
+done
+for cgroup in $cgroups; do
+  tries=0
+  until [ -z "$(find /sys/fs/cgroup -depth -path "*/$cgroup*" -type d ! -exec rmdir {} \; -print)" ] || [ $tries -ge 50 ]; do
+    tries=$((tries + 1)); sleep 0.1
+  done
+done
 IFS='
 '
 for folder in $folders; do
@@ -48,6 +59,16 @@ pub fn forget(pid: u32) -> Result<(), Error> {
 /// Removes this folder when the test process is gone.
 pub fn remove(folder: &Path) -> Result<(), Error> {
     tell(&format!("remove {}", folder.display()))
+}
+
+/// Removes this link when the test process is gone.
+pub fn remove_link(name: &str) -> Result<(), Error> {
+    tell(&format!("link {name}"))
+}
+
+/// Removes the cgroups of this name, and those below them, when the test process is gone.
+pub fn remove_cgroups(name: &str) -> Result<(), Error> {
+    tell(&format!("cgroup {name}"))
 }
 
 fn tell(line: &str) -> Result<(), Error> {
