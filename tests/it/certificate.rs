@@ -166,6 +166,21 @@ async fn a_certificate_is_renewed_by_the_same_ca() {
     assert_eq!(version(&fixture, "kw-ca").await, ca);
 }
 
+/// F14: what an earlier version has made, and a hand that tidies annotations: it is said again where each CA is in its life, and nobody has
+/// to read anything anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn f14_a_ca_without_an_annotation_is_the_one_that_signs() {
+    let fixture = Fixture::start().await;
+    let (issued, known, tls) = (ensured(&fixture).await, lives(&fixture).await, version(&fixture, "kw-tls").await);
+    fixture.edit("kw-ca", json!({"metadata": {"annotations": {"keywright.dev/authorities": null}}})).await;
+    let writes = fixture.writes();
+    let again = ensured(&fixture).await;
+    assert_eq!((again.done, again.bundle, fixture.writes()), (vec![], issued.bundle, writes + 1));
+    assert_eq!(lives(&fixture).await.keys().collect::<Vec<_>>(), known.keys().collect::<Vec<_>>());
+    assert_eq!((fingerprint(&fixture, "active").await, version(&fixture, "kw-tls").await), (known.into_keys().next().unwrap(), tls));
+    assert_eq!((done(&fixture, &usual(), now()).await, fixture.writes()), (vec![], writes + 1));
+}
+
 /// F17: a serving certificate holds nothing that would be lost, a CA does.
 #[tokio::test(flavor = "multi_thread")]
 async fn rubbish_in_the_certificate_heals_and_in_the_ca_is_reported() {
