@@ -157,6 +157,9 @@ pub struct RunArgs {
     /// Restart a Deployment, StatefulSet or DaemonSet whose annotation keywright.dev/restart-on names a client, for each new credential.
     #[arg(long, env = "KEYWRIGHT_RESTART_WORKLOADS")]
     pub restart_workloads: bool,
+    /// Answer also at the paths of PingFederate (/as/token.oauth2, /as/introspect.oauth2, /as/revoke_token.oauth2, /pf/JWKS).
+    #[arg(long, env = "KEYWRIGHT_PING_FEDERATE_PATHS")]
+    pub ping_federate_paths: bool,
     /// Which of the two flows this process runs.
     #[arg(long, env = "KEYWRIGHT_ROLE", value_enum, default_value = "All")]
     pub role: Role,

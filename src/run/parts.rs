@@ -307,6 +307,7 @@ impl Replica {
             lifetimes: Lifetimes { max: policy.max_lifetime, ..Lifetimes::default() },
             body_limits: BodyLimits::default(),
             used_assertions: Arc::clone(&self.used_assertions),
+            ping_federate_paths: self.settings.ping_federate_paths,
             service_accounts,
             revocations,
             throttle: Throttle::new(policy.quota.map(rate)).with_introspections(policy.introspection_quota.map(rate)),

@@ -81,6 +81,7 @@ pub(super) struct Settings {
     pub(super) provision: controller::Settings,
     pub(super) policy: Arc<Policy>,
     pub(super) max_stale: Duration,
+    pub(super) ping_federate_paths: bool,
     pub(super) role: Role,
 }
 
@@ -123,6 +124,7 @@ impl Settings {
             pod: arguments.pod.clone(),
             listen: arguments.listen,
             health_listen: arguments.health_listen,
+            ping_federate_paths: arguments.ping_federate_paths,
             role: arguments.role,
             issuer,
             installation,

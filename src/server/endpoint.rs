@@ -33,6 +33,8 @@ pub struct Endpoint {
     pub body_limits: BodyLimits,
     /// The client assertions that are used up.
     pub used_assertions: Arc<UsedAssertions>,
+    /// Whether it answers at PingFederate's paths too: for clients that cannot be told another URL, as while they move.
+    pub ping_federate_paths: bool,
     /// What the cluster says of ServiceAccount tokens.
     pub service_accounts: Desk,
     /// What is revoked.
@@ -43,16 +45,24 @@ pub struct Endpoint {
     pub metrics: TokenMetrics,
 }
 
-/// The routes: those that the metadata names, and no others.
+/// The routes: those that the metadata names, and, where that is asked for, the same under other names.
 pub fn router(endpoint: Arc<Endpoint>) -> Router {
     let path = endpoint.issuer.path();
-    Router::new()
+    let named = Router::new()
         .route(&format!("{path}{TOKEN_PATH}"), any(token))
         .route(&format!("{path}{INTROSPECTION_PATH}"), any(introspection))
         .route(&format!("{path}{REVOCATION_PATH}"), any(revocation))
         .route(&format!("{path}{JWKS_PATH}"), any(discovery::jwks))
         .route(&endpoint.issuer.oauth_metadata_path(), any(discovery::oauth_metadata))
-        .route(&endpoint.issuer.openid_configuration_path(), any(discovery::openid_configuration))
-        .fallback(async || respond(Error::NotFound))
-        .with_state(endpoint)
+        .route(&endpoint.issuer.openid_configuration_path(), any(discovery::openid_configuration));
+    let all = if endpoint.ping_federate_paths { named.merge(ping_federate(path)) } else { named };
+    all.fallback(async || respond(Error::NotFound)).with_state(endpoint)
+}
+
+fn ping_federate(path: &str) -> Router<Arc<Endpoint>> {
+    Router::new()
+        .route(&format!("{path}/as/token.oauth2"), any(token))
+        .route(&format!("{path}/as/introspect.oauth2"), any(introspection))
+        .route(&format!("{path}/as/revoke_token.oauth2"), any(revocation))
+        .route(&format!("{path}/pf/JWKS"), any(discovery::jwks))
 }

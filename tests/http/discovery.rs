@@ -1,11 +1,11 @@
 //! Metadata and JWKS: the W rows, T18 and H06.
 
-use crate::fixture::{Answer, ISSUER, InContact, Replica};
+use crate::fixture::{Answer, ISSUER, InContact, Replica, SECRET, basic};
 use axum::{
     body::Body,
     http::{Method, Request, header},
 };
-use keywright::server::BodyLimits;
+use keywright::server::{BodyLimits, Peer};
 use serde_json::json;
 use std::collections::HashSet;
 
@@ -116,6 +116,24 @@ async fn every_advertised_endpoint_answers_and_no_other() {
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
         assert!(!answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
     }
+}
+
+/// Where a client was written for PingFederate; the metadata names none of it.
+#[tokio::test]
+async fn other_paths_answer_the_same_where_that_is_asked_for() {
+    let (replica, plain) = (Replica::at_other_paths(), Replica::new());
+    for (path, expected) in [("/as/token.oauth2", 405), ("/as/introspect.oauth2", 405), ("/as/revoke_token.oauth2", 405), ("/pf/JWKS", 200)]
+    {
+        assert_eq!(replica.get(path).await.status, expected, "{path}");
+        assert_eq!(plain.get(path).await.status, 404, "{path}");
+    }
+    assert_eq!(replica.get("/pf/JWKS").await.body, replica.get(JWKS).await.body);
+    assert_eq!(replica.get(OAUTH).await.body, plain.get(OAUTH).await.body);
+    let request = Request::post("/as/token.oauth2").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let (name, value) = basic("billing.worker", SECRET);
+    let request = request.header(name, value).extension(Peer("127.0.0.1".parse().unwrap()));
+    let answer = replica.ask(request.body(Body::from("grant_type=client_credentials")).unwrap()).await;
+    assert_eq!(answer.claims()["iss"], ISSUER);
 }
 
 /// Before the leader has made the keys, what depends on them is not there yet.

@@ -103,7 +103,16 @@ impl Replica {
         Self::throttled(ISSUER, InContact::Yes, BodyLimits::default(), throttle)
     }
 
+    /// One that answers at PingFederate's paths too.
+    pub(crate) fn at_other_paths() -> Self {
+        Self::made(ISSUER, InContact::Yes, BodyLimits::default(), Throttle::new(None), true)
+    }
+
     fn throttled(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle) -> Self {
+        Self::made(issuer, contact, body_limits, throttle, false)
+    }
+
+    fn made(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle, ping_federate_paths: bool) -> Self {
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
         let mut registry = Registry::default();
         let (service_accounts, cluster) = Desk::new();
@@ -116,6 +125,7 @@ impl Replica {
             lifetimes: Lifetimes::default(),
             body_limits,
             used_assertions: Arc::default(),
+            ping_federate_paths,
             service_accounts,
             revocations,
             throttle,

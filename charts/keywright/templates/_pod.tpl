@@ -65,6 +65,9 @@ spec:
     {{- if and .Values.restartWorkloads (ne $.role "Server") }}
     - --restart-workloads
     {{- end }}
+    {{- if and .Values.pingFederatePaths (ne $.role "Controller") }}
+    - --ping-federate-paths
+    {{- end }}
     - --log-format={{ .Values.log.format }}
     {{- range .Values.extraArgs }}
     - {{ . | quote }}
