@@ -10,15 +10,18 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 const REQUESTS: u32 = 100_000;
 
 const METHODS: [Method; 4] = [Method::POST, Method::GET, Method::HEAD, Method::OPTIONS];
-const PATHS: [&str; 6] = [
+const PATHS: [&str; 8] = [
     "/oauth2/token",
+    "/oauth2/introspect",
+    "/oauth2/revoke",
     "/oauth2/token?client_id=x",
     "/oauth2/jwks",
     "/.well-known/oauth-authorization-server",
     "/.well-known/openid-configuration",
     "/%00/..%2f",
 ];
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
+    "token",
     "grant_type",
     "scope",
     "resource",
@@ -87,7 +90,7 @@ fn authorization(random: &mut StdRng) -> Option<HeaderValue> {
 
 fn request(random: &mut StdRng) -> Request<Body> {
     let method = if random.random_bool(0.9) { Method::POST } else { pick(random, &METHODS) };
-    let path = if random.random_bool(0.9) { PATHS[0] } else { pick(random, &PATHS) };
+    let path = if random.random_bool(0.8) { PATHS[0] } else { pick(random, &PATHS) };
     let mut request = Request::builder().method(method).uri(path);
     if random.random_bool(0.95) {
         request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
