@@ -21,7 +21,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PlaceError {
     /// A request that failed.
-    #[error("the API server does not let it {verb} {kind} {object}: {why}{}", advice(.code))]
+    #[error("cannot {verb} {kind} {object}: {why}{}", advice(.code))]
     Request {
         /// As RBAC calls it.
         verb: &'static str,
@@ -67,7 +67,7 @@ fn advice(code: &Option<u16>) -> &'static str {
     match code {
         Some(403) => "; the chart's `helm test` brings an account with this right, by hand it takes one that may do the same",
         Some(404) => "; are the namespace and the CustomResourceDefinitions there?",
-        None => "; is it reachable from here?",
+        None => "; is the API server reachable from here?",
         Some(_) => "",
     }
 }
