@@ -70,7 +70,8 @@ pub(super) fn authenticated<'s>(
     Circumstances { address, moment, standing, answered }: Circumstances,
 ) -> Result<Authentication<'s>, Error> {
     let digest = &snapshot.keys.as_deref().ok_or(Error::Unavailable)?.digest;
-    let cluster = endpoint.service_accounts.issuer();
+    let is_assertion = presented.is_some_and(|presented| matches!(presented.proof, Proof::Assertion(_)));
+    let cluster = is_assertion.then(|| endpoint.service_accounts.issuer()).flatten();
     let (issuer, used) = (&endpoint.issuer, &endpoint.used_assertions);
     let authority = Authority { snapshot, digest, issuer, used, cluster: cluster.as_deref(), answered, now: moment.wall };
     let found = authenticate(presented, &authority);

@@ -104,10 +104,13 @@ impl Keeper {
     async fn look_up(&mut self) {
         let begun = ambient::boot_time();
         let fetched = fetched(&self.client).await;
+        let is_news = self.looked.is_none() || self.found();
         self.looked = Some((begun, fetched.is_ok()));
         match fetched {
             Ok(issuer) => self.answering.issuer.store(Some(Arc::new(issuer))),
-            Err(error) => tracing::warn!(%error, "the keys of ServiceAccount tokens are as before; will be tried again"),
+            // Said once: who has no use for it need not read it every few seconds.
+            Err(error) if is_news => tracing::warn!(%error, "the keys of ServiceAccount tokens are as before; will be tried again"),
+            Err(error) => tracing::debug!(%error, "the keys of ServiceAccount tokens are still as before"),
         }
     }
 }

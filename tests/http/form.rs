@@ -18,7 +18,7 @@ fn assert_json_error(answer: &Answer) {
     assert!(body["error"].is_string());
 }
 
-/// T01, T18: also with the right credentials in the query; no CORS.
+/// T01, T18, S15: also with the right credentials in the query; no CORS.
 #[tokio::test]
 async fn another_method_than_post_is_405_and_gets_no_token() {
     let replica = Replica::new();
@@ -36,7 +36,7 @@ async fn another_method_than_post_is_405_and_gets_no_token() {
     }
 }
 
-/// T02.
+/// T02, S15.
 #[tokio::test]
 async fn the_query_is_never_read() {
     let replica = Replica::new();
@@ -74,7 +74,7 @@ async fn the_content_type_decides_whether_there_is_a_form() {
     }
 }
 
-/// T04, T05, T06, T07, T08, T09, T10, G12: a client with the right secret in the header sends this body.
+/// S15, T04, T05, T06, T07, T08, T09, T10, G12: a client with the right secret in the header sends this body.
 #[tokio::test]
 async fn a_body_means_what_the_rfc_says() {
     let replica = Replica::new();
