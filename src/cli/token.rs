@@ -1,6 +1,6 @@
 //! Flags of `keywright token`.
 
-use crate::workload::binding::Method;
+use crate::{domain::resource::Algorithm, workload::binding::Method};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -32,6 +32,15 @@ pub struct TokenArgs {
     /// How the secret is sent [default: what the Secret says, else client_secret_basic]
     #[arg(long, value_enum)]
     pub method: Option<SecretMethod>,
+    /// In place of a secret: the file with the projected token of the pod's ServiceAccount, whose audience is the issuer
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "private_key"])]
+    pub service_account_token: Option<PathBuf>,
+    /// In place of a secret: the file with the client's private key (PKCS#8, PEM), which signs an assertion for each request
+    #[arg(long, value_name = "FILE", conflicts_with = "method")]
+    pub private_key: Option<PathBuf>,
+    /// With --private-key: RS256, PS256, ES256 or EdDSA [default: what goes with the key; RS256 for RSA]
+    #[arg(long, value_name = "ALGORITHM", value_parser = super::algorithm, requires = "private_key")]
+    pub signing_algorithm: Option<Algorithm>,
     /// Show header and claims instead of the token
     #[arg(long, conflicts_with = "out")]
     pub decode: bool,

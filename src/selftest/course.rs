@@ -148,7 +148,8 @@ impl Course<'_> {
         let object = || self.place.order().object.clone();
         let secret = self.place.secret().await.map_err(Fault::Place)?;
         let secret = secret.ok_or_else(|| Fault::Missing { kind: "Secret".to_owned(), object: object() })?;
-        let binding = Binding::read(&entries(secret), &Names::default()).map_err(|source| Fault::Binding { object: object(), source })?;
+        let binding =
+            Binding::read(&entries(secret), &Names::default(), true).map_err(|source| Fault::Binding { object: object(), source })?;
         match (&binding.issuer_uri, self.issuer) {
             (None, _) => Err(Fault::Incomplete(object(), "issuer-uri")),
             (Some(found), Some(expected)) if found != expected => {
@@ -185,7 +186,7 @@ fn entries(secret: Secret) -> Entries {
 }
 
 async fn token(binding: &Binding) -> Result<Issued, Fault> {
-    exchange::token(binding, &Ask::default()).await.map_err(Fault::Token)
+    exchange::token(binding, None, &Ask::default()).await.map_err(Fault::Token)
 }
 
 async fn keys(url: &str, ca: Option<&str>) -> Result<Vec<u8>, Fault> {
@@ -197,7 +198,7 @@ async fn keys(url: &str, ca: Option<&str>) -> Result<Vec<u8>, Fault> {
 
 async fn refused(binding: &Binding, refusals: &mut usize) -> Result<(), Fault> {
     while *refusals < REFUSALS {
-        match exchange::token(binding, &Ask::default()).await {
+        match exchange::token(binding, None, &Ask::default()).await {
             Err(ExchangeError::Refused { error, .. }) if error == "invalid_client" => *refusals += 1,
             Err(error) => return Err(Fault::Token(error)),
             Ok(_) => {

@@ -50,7 +50,9 @@ pub enum BindingError {
         text: String,
     },
     /// A method that needs something else than a secret.
-    #[error("{key} is {text:?}: this command knows client_secret_basic and client_secret_post")]
+    #[error(
+        "{key} is {text:?}: this client has no secret to send; name the pod's projected token by --service-account-token, or its key by --private-key"
+    )]
     Method {
         /// What it is called.
         key: String,
@@ -72,8 +74,8 @@ pub enum Method {
 pub struct Binding {
     /// The client identifier.
     pub client_id: String,
-    /// The secret.
-    pub client_secret: SecretValue,
+    /// The secret, where that is the proof.
+    pub client_secret: Option<SecretValue>,
     /// The token endpoint: https, or http on loopback.
     pub token_uri: Url,
     /// How the secret is sent, where the Secret says.
@@ -109,19 +111,21 @@ impl Names {
 }
 
 impl Binding {
-    /// Reads the content of a Secret of either format. White space around a value is none of it: hands leave it behind.
+    /// Reads the content of a Secret of either format, with the secret or without. White space around a value is none of it: hands leave it behind.
     ///
     /// # Errors
     /// Names the key that is missing or wrong.
-    pub fn read(entries: &Entries, names: &Names) -> Result<Self, BindingError> {
+    pub fn read(entries: &Entries, names: &Names, with_secret: bool) -> Result<Self, BindingError> {
         let find = |key: Key| names.of(key).into_iter().find_map(|name| Some((name, entries.get(name)?.trim()))).filter(is_given);
         let text = |key: Key| find(key).map(|(_, text)| text.to_owned());
         let needed = |key: Key| find(key).ok_or_else(|| missing(key, entries));
+        let client_id = needed(CLIENT_ID)?.1.to_owned();
         // Of another method there is no secret to miss.
-        let method = find(METHOD).map(method).transpose()?;
+        let method = find(METHOD).filter(|_| with_secret).map(method).transpose()?;
+        let secret = with_secret.then(|| needed(CLIENT_SECRET)).transpose()?;
         Ok(Self {
-            client_id: needed(CLIENT_ID)?.1.to_owned(),
-            client_secret: SecretValue::from_text(needed(CLIENT_SECRET)?.1.to_owned()),
+            client_id,
+            client_secret: secret.map(|(_, text)| SecretValue::from_text(text.to_owned())),
             token_uri: endpoint(needed(TOKEN_URI)?)?,
             method,
             ca: text(CA),
@@ -182,7 +186,7 @@ mod tests {
     }
 
     fn read(pairs: &[(&str, &str)]) -> Result<Binding, String> {
-        Binding::read(&entries(pairs), &Names::default()).map_err(|error| error.to_string())
+        Binding::read(&entries(pairs), &Names::default(), true).map_err(|error| error.to_string())
     }
 
     const FILES: [(&str, &str); 5] = [
@@ -199,7 +203,7 @@ mod tests {
     fn both_formats_are_read() {
         let files = read(&FILES).unwrap();
         assert_eq!(
-            (files.client_id.as_str(), files.client_secret.expose(), files.method),
+            (files.client_id.as_str(), files.client_secret.as_ref().unwrap().expose(), files.method),
             ("billing.worker", "canary", Some(Method::Post))
         );
         assert_eq!(files.ca.as_deref(), Some("-----BEGIN"));
@@ -211,10 +215,18 @@ mod tests {
     fn renamed_keys_are_found_under_their_names() {
         let names = Names::renamed([("client-secret".to_owned(), "password".to_owned())].into());
         let renamed = FILES.map(|(name, text)| (if name == "client-secret" { "password" } else { name }, text));
-        assert_eq!(Binding::read(&entries(&renamed), &names).unwrap().client_secret.expose(), "canary");
+        assert_eq!(Binding::read(&entries(&renamed), &names, true).unwrap().client_secret.unwrap().expose(), "canary");
         assert!(names.all().contains("password") && !names.all().contains("client-secret"));
         let error = read(&renamed).err().unwrap();
         assert!(error.contains("there is no client-secret") && error.contains("password") && error.contains("--key"), "{error}");
+    }
+
+    /// The Secret of a client that proves who it is otherwise.
+    #[test]
+    fn without_a_secret_none_is_missed() {
+        let pairs = [FILES[0], FILES[2], ("client-authentication-method", "private_key_jwt")];
+        let binding = Binding::read(&entries(&pairs), &Names::default(), false).unwrap();
+        assert!(binding.client_secret.is_none() && binding.method.is_none());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The token request: client credentials (RFC 6749 §4.4), by a library that knows nothing of our server.
 
-use super::binding::{Binding, Method};
+use super::{
+    assertion::TYPE,
+    binding::{Binding, Method},
+};
 use crate::causes;
 use oauth2::{
     AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError, Scope, TokenResponse as _, TokenUrl,
@@ -107,15 +110,18 @@ impl ExchangeError {
     }
 }
 
-/// Gets a token.
+/// Gets a token, with the secret of the binding or an assertion (RFC 7521 §4.2).
 ///
 /// # Errors
 /// Says what to do.
-pub async fn token(binding: &Binding, ask: &Ask) -> Result<Issued, ExchangeError> {
+pub async fn token(binding: &Binding, assertion: Option<&str>, ask: &Ask) -> Result<Issued, ExchangeError> {
     let http = http_client(binding.ca.as_deref())?;
     let send = |request: HttpRequest| send(&http, binding.token_uri.as_str(), binding.ca.is_some(), request);
-    let client = BasicClient::new(ClientId::new(binding.client_id.clone()))
-        .set_client_secret(ClientSecret::new(binding.client_secret.expose().to_owned()))
+    let mut client = BasicClient::new(ClientId::new(binding.client_id.clone()));
+    if let Some(secret) = &binding.client_secret {
+        client = client.set_client_secret(ClientSecret::new(secret.expose().to_owned()));
+    }
+    let client = client
         .set_auth_type(match ask.method.or(binding.method) {
             Some(Method::Post) => AuthType::RequestBody,
             Some(Method::Basic) | None => AuthType::BasicAuth,
@@ -124,6 +130,9 @@ pub async fn token(binding: &Binding, ask: &Ask) -> Result<Issued, ExchangeError
     let mut request = client.exchange_client_credentials();
     for scope in ask.scope.iter().flat_map(|scopes| scopes.split(' ')) {
         request = request.add_scope(Scope::new(scope.to_owned()));
+    }
+    if let Some(assertion) = assertion {
+        request = request.add_extra_param("client_assertion_type", TYPE).add_extra_param("client_assertion", assertion.to_owned());
     }
     if let Some(resource) = &ask.resource {
         request = request.add_extra_param("resource", resource.clone());

@@ -1,12 +1,13 @@
 //! What a workload does with its client's Secret: `keywright token`.
 //!
 //! ```text
-//! mount (reads) → binding (pure) → exchange (RFC 6749 §4.4) ─┬→ claims (pure): what people read
+//! mount (reads) → binding (pure) → proof (reads; assertion, pure) → exchange (RFC 6749 §4.4) ─┬→ claims (pure): what people read
 //!                                                            └→ file: what programs read, kept fresh by keep and renewal (pure)
 //! ```
 //!
 //! Nothing here knows the cluster. What is secret (the client secret, a token) is in no message and has no Debug.
 
+mod assertion;
 pub mod binding;
 pub mod claims;
 mod environment;
@@ -14,6 +15,7 @@ pub mod exchange;
 mod file;
 mod keep;
 mod mount;
+mod proof;
 mod renewal;
 
 use crate::{
@@ -24,6 +26,7 @@ use binding::Names;
 use exchange::{Ask, ExchangeError, Issued};
 use file::{FileError, TokenFile};
 use mount::{Mount, MountError};
+use proof::{Proof, ProofError};
 use std::io::{self, Write as _};
 
 /// Why `keywright token` ended without a token.
@@ -32,6 +35,9 @@ pub enum TokenError {
     /// The credentials.
     #[error("{0}")]
     Credentials(MountError),
+    /// What is in place of a secret.
+    #[error("{0}")]
+    Proof(ProofError),
     /// The token endpoint.
     #[error("{0}")]
     Exchange(ExchangeError),
@@ -54,7 +60,8 @@ impl TokenError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Credentials(_) | Self::Exchange(ExchangeError::Authority(_) | ExchangeError::NoAuthority(_)) => Exit::Missing,
+            Self::Credentials(_) | Self::Proof(_) => Exit::Missing,
+            Self::Exchange(ExchangeError::Authority(_) | ExchangeError::NoAuthority(_)) => Exit::Missing,
             Self::Exchange(ExchangeError::Refused { .. }) => Exit::Refused,
             Self::Exchange(_) => Exit::OutOfReach,
             Self::File(_) | Self::Opaque | Self::Output(_) | Self::Runtime(_) => Exit::Failed,
@@ -66,6 +73,7 @@ impl TokenError {
 struct Order {
     mount: Mount,
     names: Names,
+    proof: Proof,
     ask: Ask,
 }
 
@@ -73,6 +81,7 @@ impl Order {
     fn of(arguments: &TokenArgs) -> Self {
         Self {
             mount: Mount::of(arguments),
+            proof: Proof::of(arguments),
             names: Names::renamed(arguments.keys.iter().cloned().collect()),
             ask: Ask { scope: arguments.scope.clone(), resource: arguments.resource.clone(), method: arguments.method.map(Into::into) },
         }
@@ -80,8 +89,9 @@ impl Order {
 
     /// Reads the credentials, each time anew: a rotation may have changed them.
     async fn carry_out(&self) -> Result<Issued, TokenError> {
-        let binding = self.mount.read(&self.names).map_err(TokenError::Credentials)?;
-        exchange::token(&binding, &self.ask).await.map_err(TokenError::Exchange)
+        let binding = self.mount.read(&self.names, self.proof.is_secret()).map_err(TokenError::Credentials)?;
+        let assertion = self.proof.assertion(&binding).map_err(TokenError::Proof)?;
+        exchange::token(&binding, assertion.as_ref().map(|text| text.as_str()), &self.ask).await.map_err(TokenError::Exchange)
     }
 }
 

@@ -96,13 +96,13 @@ impl Mount {
     }
 
     /// Looks there.
-    pub(super) fn read(&self, names: &Names) -> Result<Binding, MountError> {
+    pub(super) fn read(&self, names: &Names, with_secret: bool) -> Result<Binding, MountError> {
         match self {
-            Self::Folder(folder) => read_folder(folder, names),
-            Self::Root(root, Some(name)) => read_folder(&root.join(name), names),
-            Self::Root(root, None) => read_folder(&only_binding(root)?, names),
+            Self::Folder(folder) => read_folder(folder, names, with_secret),
+            Self::Root(root, Some(name)) => read_folder(&root.join(name), names, with_secret),
+            Self::Root(root, None) => read_folder(&only_binding(root)?, names, with_secret),
             Self::Rootless(name) => Err(MountError::NoRoot(name.clone())),
-            Self::Environment => Binding::read(&environment::variables(names.all()), names).map_err(|source| match source {
+            Self::Environment => Binding::read(&environment::variables(names.all()), names, with_secret).map_err(|source| match source {
                 BindingError::Missing { present, .. } if present.is_empty() => MountError::Nowhere,
                 source => MountError::Binding { place: "the environment".to_owned(), source },
             }),
@@ -110,7 +110,7 @@ impl Mount {
     }
 }
 
-fn read_folder(folder: &Path, names: &Names) -> Result<Binding, MountError> {
+fn read_folder(folder: &Path, names: &Names, with_secret: bool) -> Result<Binding, MountError> {
     let listed = file_names(folder)?;
     let mut entries = Entries::new();
     for name in names.all().into_iter().filter(|name| listed.iter().any(|found| found == name)) {
@@ -120,7 +120,8 @@ fn read_folder(folder: &Path, names: &Names) -> Result<Binding, MountError> {
         }
     }
     let place = || folder.display().to_string();
-    Binding::read(&entries, names).map_err(|source| MountError::Binding { place: place(), source: with_all_names(source, listed) })
+    Binding::read(&entries, names, with_secret)
+        .map_err(|source| MountError::Binding { place: place(), source: with_all_names(source, listed) })
 }
 
 /// Also names what this command does not read: the key that was renamed is among it.

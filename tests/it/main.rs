@@ -49,6 +49,7 @@ mod stale;
 mod teams;
 mod tenants;
 mod token_command;
+mod token_without_secret;
 mod uses;
 mod validation;
 mod workload;

@@ -21,21 +21,25 @@ use crate::teams::{INVOICES, Teams, WORKER};
 use crate::workload::{Answer, Credentials, answer};
 
 /// A client's own key.
-struct Key(SigningKey);
+pub(crate) struct Key(pub(crate) SigningKey);
 
 impl Key {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(SigningKey::generate(Algorithm::Es256).unwrap())
     }
 
-    fn authentication(&self) -> Value {
+    pub(crate) fn authentication(&self) -> Value {
         let jwks: Value = serde_json::from_slice(&Jwks::publish([&self.0]).document).unwrap();
         json!({"privateKeyJwt": {"jwks": jwks}})
     }
 
+    pub(crate) fn pem(&self) -> String {
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(&*self.0.to_pkcs8().unwrap()))
+    }
+
     /// RFC 7523, by a library that is not ours.
     fn assertion(&self, credentials: &Credentials) -> String {
-        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(&*self.0.to_pkcs8().unwrap()));
+        let pem = self.pem();
         let now = ambient::now().as_second();
         let (client, issuer) = (credentials.get("client-id"), credentials.get("issuer-uri"));
         let claims = json!({"iss": client, "sub": client, "aud": issuer, "iat": now, "exp": now + 60, "jti": ambient::draw_jti()});
@@ -58,7 +62,7 @@ async fn token(credentials: &Credentials, url: &str, assertion: &str) -> Answer 
 }
 
 /// A ServiceAccount of the workload team.
-async fn account(teams: &Teams<'_>, name: &str) -> Api<ServiceAccount> {
+pub(crate) async fn account(teams: &Teams<'_>, name: &str) -> Api<ServiceAccount> {
     let accounts: Api<ServiceAccount> = Api::namespaced(teams.kube.clone(), &teams.billing);
     let account = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
     accounts.create(&PostParams::default(), &account).await.unwrap();
@@ -66,7 +70,7 @@ async fn account(teams: &Teams<'_>, name: &str) -> Api<ServiceAccount> {
 }
 
 /// A token as the kubelet projects it.
-async fn projected(accounts: &Api<ServiceAccount>, name: &str, audience: &str) -> String {
+pub(crate) async fn projected(accounts: &Api<ServiceAccount>, name: &str, audience: &str) -> String {
     let spec =
         TokenRequestSpec { audiences: Some(vec![audience.to_owned()]), expiration_seconds: Some(3_600), ..TokenRequestSpec::default() };
     let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };

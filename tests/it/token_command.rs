@@ -15,13 +15,13 @@ use crate::teams::{INVOICES, Teams, WORKER};
 use crate::workload::Credentials;
 
 /// `keywright token`, in an environment that is empty but for what a test adds.
-fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keywright"));
     command.arg("token").args(arguments).env_clear();
     command
 }
 
-async fn ended(command: Command) -> Output {
+pub(crate) async fn ended(command: Command) -> Output {
     tokio::time::timeout(SOON, run(command, String::new())).await.expect("it ends by itself").unwrap()
 }
 
@@ -32,7 +32,7 @@ async fn of_folder(folder: &Path, flags: &[&str]) -> Output {
 }
 
 /// One line that says what to do, this exit code, nothing on standard output, and no secret.
-fn assert_failed(output: &Output, code: i32, words: &[&str], secret: &str) {
+pub(crate) fn assert_failed(output: &Output, code: i32, words: &[&str], secret: &str) {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     assert!(output.stderr.starts_with("keywright: ") && output.stderr.lines().count() == 1, "{output:?}");
@@ -118,7 +118,7 @@ async fn credentials_that_cannot_be_used_are_named() {
         ("client-id", Some("\n"), vec!["there is no client-id"]),
         ("token-uri", Some("http://auth.example/oauth2/token"), vec!["in the clear"]),
         ("token-uri", Some("nowhere"), vec!["token-uri is no URL"]),
-        ("client-authentication-method", Some("private_key_jwt"), vec!["private_key_jwt", "client_secret_basic"]),
+        ("client-authentication-method", Some("private_key_jwt"), vec!["private_key_jwt", "--service-account-token"]),
         ("ca.crt", Some("not PEM"), vec!["ca.crt holds no certificate"]),
     ] {
         assert_failed(&of_folder(with(key, text).path(), &[]).await, 3, &words, secret);
@@ -182,6 +182,9 @@ async fn flags_that_contradict_each_other_are_refused() {
         vec!["--scope", ""],
         vec!["--client-secret", "x"],
         vec!["--method", "private_key_jwt"],
+        vec!["--private-key", "a", "--service-account-token", "b"],
+        vec!["--signing-algorithm", "PS256"],
+        vec!["--private-key", "a", "--signing-algorithm", "HS256"],
     ] {
         let output = ended(command(&flags)).await;
         assert_eq!(output.status.code(), Some(2), "{flags:?}: {output:?}");
