@@ -1,9 +1,10 @@
 //! Rotation with the kubelet's real delay: a pod that mounts the Secret as files, and a Deployment that asks to be restarted because its pods
-//! read their environment. `KEYWRIGHT_ROTATIONS` says how many rotations of the file pod there are.
+//! read their environment. `KEYWRIGHT_ROTATIONS` says how many rotations of file pods there are.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use futures::future::join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -15,7 +16,7 @@ use crate::load::{Counts, counts};
 use crate::site::{Site, disturbing};
 use crate::teams::kubeconfig;
 
-/// How many rotations of the file pod there are.
+/// How many rotations of file pods there are.
 const ROTATIONS: &str = "KEYWRIGHT_ROTATIONS";
 
 /// Asks for a new secret, as its owner.
@@ -25,25 +26,66 @@ async fn order(site: &Site, user: &str, namespace: &str, client: &str, value: &s
     kubeconfig(site.cluster, user).kubectl(&annotate).await.unwrap().succeeded().unwrap();
 }
 
-/// Each rotation is over for the pod when it calls with the next secret; the former one goes on being accepted until then.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pod_with_files_goes_through_rotations_without_a_failed_call() {
-    let Some((site, _alone)) = disturbing().await else { return };
-    let rotations: usize = std::env::var(ROTATIONS).map_or(3, |text| text.parse().unwrap());
-    let before = site.load.of_files().await.secrets.len();
-    let what = format!("{rotations} rotations");
-    let rotated = site.load.during(&what, async {
+/// Most rotations of one client here: so many former secrets are accepted beside the present one, all of them until their overlap ends.
+const MOST_OF_ONE: usize = 8;
+
+/// A client whose pod mounts its Secret as files, in the namespace of the reports.
+struct Reader<'site> {
+    site: &'site Site,
+    name: String,
+    address: String,
+}
+
+impl<'site> Reader<'site> {
+    async fn arrive(site: &'site Site, number: usize) -> Self {
+        let rita = kubeconfig(site.cluster, "rita");
+        let name = format!("reader-{number}");
+        let objects = include_str!("billing.yaml").replace("worker", &name);
+        rita.kubectl_with(&["apply", "--namespace=reports", "--filename=-"], &objects).await.unwrap().succeeded().unwrap();
+        let rollout = ["rollout", "status", &format!("deployment/{name}"), "--namespace=reports", "--timeout=120s"];
+        rita.kubectl(&rollout).await.unwrap().succeeded().unwrap();
+        let pods: Api<Pod> = Api::namespaced(site.cluster.control_plane().client().await.unwrap(), "reports");
+        let pod = pods.list(&ListParams::default().labels(&format!("app={name}"))).await.unwrap().items.remove(0);
+        Self { site, name, address: pod.status.unwrap().pod_ip.unwrap() }
+    }
+
+    /// Each rotation is over when the pod calls with the next secret.
+    async fn go_through(&self, rotations: usize) -> Counts {
         for number in 1..=rotations {
-            order(site, "bob", "billing", "worker", &format!("rotation-{number}")).await;
-            let moved = async || match site.load.of_files().await.secrets.len() {
-                seen if seen >= before + number => Ok(()),
+            order(self.site, "rita", "reports", &self.name, &format!("rotation-{number}")).await;
+            let moved = async || match counts(&self.address).await.unwrap().secrets.len() {
+                seen if seen > number => Ok(()),
                 seen => Err(format!("{seen} secrets seen")),
             };
-            eventually(SOON, "the file pod has the next secret", moved).await.unwrap();
+            eventually(SOON, "the pod has the next secret", moved).await.unwrap();
         }
-    });
-    rotated.await.nobody_noticed();
-    assert_eq!(site.load.of_files().await.secrets.len(), before + rotations, "a rotation drew more than one secret");
+        counts(&self.address).await.unwrap()
+    }
+
+    async fn leave(self) {
+        let objects = [format!("deployment/{}", self.name), format!("oac/{}", self.name)];
+        let delete = ["delete", "--namespace=reports", &objects[0], &objects[1]];
+        kubeconfig(self.site.cluster, "rita").kubectl(&delete).await.unwrap().succeeded().unwrap();
+    }
+}
+
+/// The former secret goes on being accepted until the kubelet has brought the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_with_files_go_through_rotations_without_a_failed_call() {
+    let Some((site, _alone)) = disturbing().await else { return };
+    let rotations: usize = std::env::var(ROTATIONS).map_or(3, |text| text.parse().unwrap());
+    let readers = rotations.div_ceil(MOST_OF_ONE);
+    let each = rotations.div_ceil(readers);
+    let readers = join_all((0..readers).map(|number| Reader::arrive(site, number))).await;
+    let seen = join_all(readers.iter().map(|reader| reader.go_through(each))).await;
+    let calls: u64 = seen.iter().map(|counts| counts.calls).sum();
+    let line = format!("{} rotations of {} pods with files: {calls} calls, {seen:?}\n", each * readers.len(), readers.len());
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    for counts in &seen {
+        assert!(counts.failed == 0 && counts.faults.is_empty(), "{counts:#?}");
+        assert_eq!(counts.secrets.len(), each + 1, "a rotation drew more than one secret");
+    }
+    join_all(readers.into_iter().map(Reader::leave)).await;
 }
 
 /// The pods of a Deployment, old and new, and what each of them counted last.
