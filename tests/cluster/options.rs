@@ -43,8 +43,14 @@ impl Options {
     pub fn for_nodes(address: Ipv4Addr) -> Self {
         // A lost node is found within seconds rather than a minute.
         let lost_soon = ["--node-monitor-period=1s", "--node-monitor-grace-period=10s"];
-        let controller_arguments = lost_soon.map(str::to_owned).into();
-        Self { controllers: vec!["*".to_owned()], address, controller_arguments, crds: Vec::new(), ..Self::default() }
+        Self {
+            controllers: vec!["*".to_owned()],
+            address,
+            // Nobody knows the nodes by their names.
+            api_server_arguments: vec!["--kubelet-preferred-address-types=InternalIP".to_owned()],
+            controller_arguments: lost_soon.map(str::to_owned).into(),
+            crds: Vec::new(),
+        }
     }
 }
 

@@ -65,3 +65,19 @@ async fn waiting_for_ready_right_after_an_edit_sees_the_edit() {
     }
     bob.kubectl(&["delete", "oac/waited-for", "--namespace=billing"]).await.unwrap().succeeded().unwrap();
 }
+
+/// What an administrator types after an installation: a client, its Secret, a token, its verification, and the end of all of them, from a
+/// pod that has the rights of the hook alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn helm_test_proves_the_installation() {
+    let Some((site, _quiet)) = undisturbed().await else { return };
+    let arguments = ["test", site.installation.release, "--namespace", site.installation.namespace, "--timeout=120s", "--logs"];
+    let tested = site.cluster.control_plane().helm(&arguments).await.unwrap().succeeded();
+    let output = match tested {
+        Ok(output) => output,
+        Err(error) => panic!("{error}\n{}", site.installation.state().await),
+    };
+    assert!(output.contains("Succeeded"), "{output}");
+    let left = site.installation.kubectl(&["get", "oac,oapr,serviceaccount", "--output=name"]).await;
+    assert!(!left.contains("selftest"), "{left}");
+}
