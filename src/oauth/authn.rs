@@ -125,7 +125,10 @@ pub fn authenticate<'s>(presented: Option<&Presented>, authority: &Authority<'s,
     let Presented { client_id, proof } = presented.ok_or(Error::InvalidClient)?;
     let registered = ClientId::parse(client_id).ok().and_then(|id| registered(authority.snapshot, &id));
     match proof {
-        Proof::Secret(secret, presentation) => by_secret(registered, secret, *presentation, authority).map(Authentication::Client),
+        Proof::Secret(secret, presentation) => match by_secret(registered, secret, *presentation, authority) {
+            Err(Error::InvalidClient) if secret.expose().ends_with(['\n', '\r']) => Err(Error::SecretEndsWithLineBreak),
+            other => other.map(Authentication::Client),
+        },
         Proof::Assertion(assertion) if service_account::is_one(assertion, authority.cluster) => {
             Ok(match service_account::verify(client_id, assertion, authority)? {
                 Verdict::Client(known) => Authentication::Client(Authenticated::by_assertion(known)),

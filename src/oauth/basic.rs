@@ -42,13 +42,16 @@ fn credentials(base64: &[u8]) -> Option<(String, SecretValue)> {
     let decoded = Zeroizing::new(BASE64.decode(base64).ok()?);
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     let (client_id, secret) = decoded.split_at(colon);
-    Some((visible(client_id)?, SecretValue::from_text(visible(secret.strip_prefix(b":")?)?)))
+    let secret = form::decode(secret.strip_prefix(b":")?).ok()?;
+    // A line break at the end is not for us to strip, but whoever sent it is told.
+    let is_readable = is_visible(secret.trim_end_matches(['\r', '\n']));
+    let client_id = form::decode(client_id).ok().filter(|client_id| is_visible(client_id))?;
+    is_readable.then(|| (client_id.into_owned(), SecretValue::from_text(secret.into_owned())))
 }
 
-/// RFC 6749 Appendix A.1, A.2: both are `*VSCHAR`.
-fn visible(encoded: &[u8]) -> Option<String> {
-    let text = form::decode(encoded).ok()?;
-    text.bytes().all(|byte| matches!(byte, 0x20..=0x7e)).then(|| text.into_owned())
+/// RFC 6749 Appendix A.1, A.2: id and secret are `*VSCHAR`.
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
 }
 
 #[cfg(test)]

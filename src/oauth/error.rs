@@ -55,6 +55,11 @@ pub enum Error {
     /// Whatever is wrong with the client's authentication: never says what.
     #[error("client authentication failed")]
     InvalidClient,
+    /// The same, of a secret that nobody was ever given: said whether there is such a client or not.
+    #[error(
+        "client authentication failed; the client secret that was sent ends with a line break, which no secret does: strip it (printf instead of echo)"
+    )]
+    SecretEndsWithLineBreak,
     /// S17: after so many failures of this client id from this address; the seconds to wait.
     #[error("too many failed authentications with this client_id from this address; wait as long as Retry-After says")]
     TooManyFailures(u32),
@@ -172,7 +177,7 @@ impl Error {
             | Self::SeveralAuthentications
             | Self::ClientIdMismatch
             | Self::UnsupportedAssertionType => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
-            Self::InvalidClient => (StatusCode::UNAUTHORIZED, Code::InvalidClient),
+            Self::InvalidClient | Self::SecretEndsWithLineBreak => (StatusCode::UNAUTHORIZED, Code::InvalidClient),
             Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, Code::UnsupportedGrantType),
             Self::UnauthorizedClient => (StatusCode::BAD_REQUEST, Code::UnauthorizedClient),
             Self::MalformedScope | Self::ScopeNotGranted | Self::NothingGranted | Self::AmbiguousTarget | Self::NoEntryForScopes => {
@@ -227,7 +232,7 @@ impl Error {
         match self {
             Self::MethodNotAllowed(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
             // RFC 9110 §11.6.1 wants a challenge on every 401, also where the client did not use the header.
-            Self::InvalidClient => Some((header::WWW_AUTHENTICATE, CHALLENGE)),
+            Self::InvalidClient | Self::SecretEndsWithLineBreak => Some((header::WWW_AUTHENTICATE, CHALLENGE)),
             Self::TooManyFailures(seconds)
             | Self::TooManyTokens(seconds)
             | Self::TooManyIntrospections(seconds)
@@ -264,7 +269,7 @@ pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 #[cfg(test)]
-pub(crate) const ALL: [Error; 33] = [
+pub(crate) const ALL: [Error; 34] = [
     Error::NotFound,
     Error::MethodNotAllowed("POST"),
     Error::RequestTimeout,
@@ -280,6 +285,7 @@ pub(crate) const ALL: [Error; 33] = [
     Error::ClientIdMismatch,
     Error::UnsupportedAssertionType,
     Error::InvalidClient,
+    Error::SecretEndsWithLineBreak,
     Error::TooManyFailures(3),
     Error::UnsupportedGrantType,
     Error::UnauthorizedClient,

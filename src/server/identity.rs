@@ -82,7 +82,7 @@ pub(super) fn authenticated<'s>(
             authenticated.note_use(moment.wall, address);
             failures.forgive(client_id, address, moment.boot);
         }
-        Err(Error::InvalidClient) if standing == Standing::Current => {
+        Err(Error::InvalidClient | Error::SecretEndsWithLineBreak) if standing == Standing::Current => {
             failures.count(client_id, address, moment.boot).map_err(|Wait(seconds)| Error::TooManyFailures(seconds))?;
         }
         Ok(Authentication::Asks(_)) | Err(_) => {}

@@ -6,9 +6,12 @@ use crate::{
 };
 use axum::http::header;
 use jiff::{SignedDuration, Timestamp};
-use keywright::domain::{
-    credential::{Credential, CredentialState},
-    names::ClientId,
+use keywright::{
+    domain::{
+        credential::{Credential, CredentialState},
+        names::ClientId,
+    },
+    oauth::throttle::FAILURES,
 };
 
 const GRANT: &str = "grant_type=client_credentials";
@@ -188,4 +191,25 @@ async fn a_credential_that_has_ended_is_refused_only_after_a_head_check_that_beg
     }
     replica.change(|snapshot| snapshot.clients_agreed = Some(end));
     assert_eq!(by_header(&replica, "billing.worker", "ended").await.error(), unauthorized());
+}
+
+/// A secret that was read from a file with `echo` or an editor: it is said what is wrong, in the same words whether the rest is right, wrong
+/// or of nobody, and it counts as a failure.
+#[tokio::test]
+async fn a_secret_with_a_line_break_at_its_end_is_told_so() {
+    let replica = Replica::new();
+    let mut told = Vec::new();
+    for (id, secret) in [("billing.worker", SECRET), ("billing.worker", "wrong"), ("billing.nobody", "wrong")] {
+        let answer = by_header(&replica, id, &format!("{secret}\n")).await;
+        assert_eq!(answer.error(), unauthorized());
+        assert!(answer.text().contains("ends with a line break") && !answer.text().contains(secret), "{}", answer.text());
+        told.push(answer);
+    }
+    assert!(told.iter().all(|answer| *answer == told[0]));
+    assert_eq!(by_body(&replica, "billing.worker", &format!("{SECRET}%0D%0A")).await.text(), told[0].text());
+    assert!(!by_header(&replica, "billing.worker", "wrong").await.text().contains("line break"));
+    for _ in 0..FAILURES {
+        by_header(&replica, "billing.orders", "wrong\n").await;
+    }
+    assert_eq!(by_header(&replica, "billing.orders", "wrong\n").await.status, 429);
 }

@@ -72,6 +72,12 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+}
+
 /// How far the replica under test may be believed.
 pub(crate) enum InContact {
     Yes,
