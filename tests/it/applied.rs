@@ -147,6 +147,7 @@ async fn what_is_not_granted_is_named_with_the_lines_that_would_grant_it() {
     teams.change_resource("invoices", json!({"grants": grants})).await;
     let same = teams.operator.credentials(&teams.billing, "worker").await;
     assert_eq!(same, credentials);
+    teams.every_replica_answers(&same, 200).await;
     let answer = same.token().await;
     same.verify(answer.token(), &teams.audience()).await;
 
@@ -218,6 +219,7 @@ async fn an_api_chooses_algorithm_lifetime_and_claims_of_its_tokens() {
     teams.apply(&INVOICES.replace("grants:", choices).replace("scopes: [invoices.read]", claims)).await;
     teams.apply(WORKER).await;
     let credentials = teams.operator.credentials(&teams.billing, "worker").await;
+    teams.every_replica_answers(&credentials, 200).await;
     let answer = credentials.token().await;
     assert_eq!(answer.body["expires_in"], json!(120));
     let claims = credentials.verify(answer.token(), &teams.audience()).await;
