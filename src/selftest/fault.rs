@@ -91,7 +91,10 @@ impl Fault {
         match self {
             Self::Place(error) => error.may_pass(),
             Self::Unready { reason, .. } => !matches!(reason.as_str(), "PolicyViolation" | "InvalidSpec"),
-            Self::Token(error) => matches!(error, ExchangeError::Unreachable { .. } | ExchangeError::Unavailable { .. }),
+            Self::Token(ExchangeError::Unreachable { .. } | ExchangeError::Unavailable { .. }) => true,
+            // Each replica learns of grants and of their end by a watch of its own.
+            Self::Token(ExchangeError::Refused { error, .. }) => matches!(error.as_str(), "invalid_scope" | "invalid_target"),
+            Self::Token(_) => false,
             Self::Unnoticed { .. } | Self::Keys { .. } | Self::SecretStays(_) | Self::StillAccepted(_) => true,
             Self::Missing { .. } | Self::Binding { .. } | Self::Incomplete(..) | Self::Issuer { .. } | Self::Verify(_) => false,
         }

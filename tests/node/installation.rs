@@ -55,10 +55,11 @@ impl Installation<'_> {
         self.cluster.control_plane().kubectl(&[namespace.as_slice(), arguments].concat()).await.unwrap().succeeded().unwrap()
     }
 
-    /// Its pods that are not on their way out.
+    /// Its replicas that are not on their way out.
     pub(crate) async fn pods(&self) -> Vec<Pod> {
         let pods: Api<Pod> = Api::namespaced(self.cluster.control_plane().client().await.unwrap(), self.namespace);
-        let selector = ListParams::default().labels(&format!("app.kubernetes.io/instance={}", self.release));
+        let selector =
+            ListParams::default().labels(&format!("app.kubernetes.io/name=keywright,app.kubernetes.io/instance={}", self.release));
         let all = pods.list(&selector).await.unwrap();
         all.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect()
     }
