@@ -3,9 +3,11 @@
 use super::Endpoint;
 use crate::{
     ambient,
+    domain::client::Client,
+    keys::KeySet,
     oauth::{
         Error,
-        authn::{Answered, Authentication, Authority, Question, authenticate},
+        authn::{Answered, Authenticated, Authentication, Authority, Question, authenticate},
         presented::{Presented, Proof},
         throttle::Wait,
     },
@@ -17,35 +19,46 @@ use std::net::IpAddr;
 
 /// Where a request comes from, when, how far this replica may be believed then, and what was asked on its behalf.
 #[derive(Clone, Copy)]
-pub(super) struct Circumstances {
-    pub(super) address: IpAddr,
+struct Circumstances {
+    address: IpAddr,
+    moment: Moment,
+    standing: Standing,
+    answered: Answered,
+}
+
+/// What a decision rests on, once it is known who asks.
+#[derive(Clone, Copy)]
+pub(super) struct Caller<'s> {
+    pub(super) client: &'s Client,
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) keys: &'s KeySet,
     pub(super) moment: Moment,
     pub(super) standing: Standing,
-    pub(super) answered: Answered,
 }
 
 /// What comes of a request.
-pub(super) enum Decision<T> {
+enum Decision<T> {
     /// This.
     Made(T),
     /// That depends on what only the cluster knows.
     Asks(Question),
 }
 
-/// Decides, and where that depends on a question asks it, and decides anew on what is known then. No question is asked twice.
+/// Finds out who asks, and decides; where that depends on a question asks it, and decides anew on what is known then. No question is asked
+/// twice.
 pub(super) async fn settled<T>(
     endpoint: &Endpoint,
     presented: Option<&Presented>,
     address: IpAddr,
-    decide: impl Fn(Circumstances) -> Result<Decision<T>, Error>,
+    decide: impl Fn(Caller<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let mut answered = Answered::default();
     loop {
         // The clocks first, the snapshot after: an answer in good standing rests on a snapshot that is no older than the standing.
         let moment = ambient::moment();
         let standing = endpoint.contact.standing(moment);
-        let decision = decide(Circumstances { address, moment, standing, answered }).map_err(|error| error.in_standing(standing))?;
-        match decision {
+        let circumstances = Circumstances { address, moment, standing, answered };
+        match decision(endpoint, presented, circumstances, &decide).map_err(|error| error.in_standing(standing))? {
             Decision::Made(made) => return Ok(made),
             Decision::Asks(Question::ClusterKeys) => {
                 endpoint.service_accounts.look_up_keys().await.map_err(|_| Error::Unavailable)?;
@@ -56,6 +69,26 @@ pub(super) async fn settled<T>(
     }
 }
 
+fn decision<T>(
+    endpoint: &Endpoint,
+    presented: Option<&Presented>,
+    circumstances: Circumstances,
+    decide: impl Fn(Caller<'_>) -> Result<T, Error>,
+) -> Result<Decision<T>, Error> {
+    let Circumstances { moment, standing, .. } = circumstances;
+    if standing == Standing::Stale {
+        return Err(Error::Unavailable);
+    }
+    let snapshot = endpoint.snapshot.load();
+    let keys = snapshot.keys.as_deref().ok_or(Error::Unavailable)?;
+    match authenticated(endpoint, presented, &snapshot, circumstances)? {
+        Authentication::Client(Authenticated { client, .. }) => {
+            decide(Caller { client, snapshot: &snapshot, keys, moment, standing }).map(Decision::Made)
+        }
+        Authentication::Asks(question) => Ok(Decision::Asks(question)),
+    }
+}
+
 async fn review(endpoint: &Endpoint, presented: Option<&Presented>) -> Result<bool, Error> {
     let Some(Presented { proof: Proof::Assertion(assertion), .. }) = presented else { return Err(Error::Internal) };
     let review = Review { token: assertion.to_text(), audience: endpoint.issuer.as_str().to_owned(), subject: assertion.subject.clone() };
@@ -63,7 +96,7 @@ async fn review(endpoint: &Endpoint, presented: Option<&Presented>) -> Result<bo
 }
 
 /// The secret first: a right one never learns of the failures of others. In doubt nothing is known to be a failure.
-pub(super) fn authenticated<'s>(
+fn authenticated<'s>(
     endpoint: &'s Endpoint,
     presented: Option<&Presented>,
     snapshot: &'s Snapshot,

@@ -2,14 +2,13 @@
 
 use super::{
     Endpoint, Peer, body,
-    identity::{Circumstances, Decision, authenticated, settled},
+    identity::{Caller, settled},
     respond,
 };
 use crate::{
     metrics::Introspected,
     oauth::{
         Error,
-        authn::Authentication,
         introspection::{INACTIVE, Inactive, introspect},
         presented_token::PresentedToken,
         request::Head,
@@ -43,28 +42,19 @@ async fn answer(endpoint: &Endpoint, request: Request) -> Result<Vec<u8>, Error>
     let body = body::read(body, endpoint.body_limits).await?;
     let request = head.presented_token(&body)?;
     let presented = request.presented.as_ref();
-    settled(endpoint, presented, Peer::of(&parts), |circumstances| decide(endpoint, &request, circumstances)).await
+    settled(endpoint, presented, Peer::of(&parts), |caller| decide(endpoint, &request, caller)).await
 }
 
-fn decide(endpoint: &Endpoint, request: &PresentedToken<'_>, circumstances: Circumstances) -> Result<Decision<Vec<u8>>, Error> {
-    let Circumstances { moment, standing, .. } = circumstances;
-    if standing == Standing::Stale {
-        return Err(Error::Unavailable);
-    }
-    let snapshot = endpoint.snapshot.load();
-    let keys = snapshot.keys.as_deref().ok_or(Error::Unavailable)?;
-    let caller = match authenticated(endpoint, request.presented.as_ref(), &snapshot, circumstances)? {
-        Authentication::Client(authenticated) => authenticated.client,
-        Authentication::Asks(question) => return Ok(Decision::Asks(question)),
-    };
+fn decide(endpoint: &Endpoint, request: &PresentedToken<'_>, caller: Caller<'_>) -> Result<Vec<u8>, Error> {
+    let Caller { client, snapshot, keys, moment, standing } = caller;
     let token = request.token.as_deref().ok_or(Error::MissingParameter("token"))?;
     let quota = &endpoint.throttle.introspection;
-    quota.count(&caller.uid, moment.boot).map_err(|Wait(seconds)| Error::TooManyIntrospections(seconds))?;
+    quota.count(&client.uid, moment.boot).map_err(|Wait(seconds)| Error::TooManyIntrospections(seconds))?;
     let revoked = endpoint.revocations.revoked().ok_or(Error::Unavailable)?;
-    match introspect(token, caller, (&snapshot, keys, &revoked), &endpoint.issuer, moment.wall) {
-        Ok(said) => Ok(Decision::Made(said)),
+    match introspect(token, client, (snapshot, keys, &revoked), &endpoint.issuer, moment.wall) {
+        Ok(said) => Ok(said),
         // What is not known here may be known elsewhere.
         Err(Inactive::AsFarAsKnown) if standing == Standing::Doubt => Err(Error::InDoubt),
-        Err(_) => Ok(Decision::Made(INACTIVE.to_vec())),
+        Err(_) => Ok(INACTIVE.to_vec()),
     }
 }

@@ -2,15 +2,11 @@
 
 use super::{
     Endpoint, Peer, body,
-    identity::{Circumstances, Decision, authenticated, settled},
+    identity::{Caller, settled},
     respond,
 };
 use crate::{
-    oauth::{
-        Error, access_token::AccessToken, authn::Authentication, presented_token::PresentedToken, request::Head, revocation::revocable,
-        throttle::Wait,
-    },
-    replica::contact::Standing,
+    oauth::{Error, access_token::AccessToken, presented_token::PresentedToken, request::Head, revocation::revocable, throttle::Wait},
     revocation::list::TokenHash,
 };
 use axum::{
@@ -33,28 +29,19 @@ async fn answer(endpoint: &Endpoint, request: Request) -> Result<(), Error> {
     let body = body::read(body, endpoint.body_limits).await?;
     let request = head.presented_token(&body)?;
     let presented = request.presented.as_ref();
-    let found = settled(endpoint, presented, Peer::of(&parts), |circumstances| decide(endpoint, &request, circumstances)).await?;
+    let found = settled(endpoint, presented, Peer::of(&parts), |caller| decide(endpoint, &request, caller)).await?;
     let Some(token) = found else { return Ok(()) };
     endpoint.revocations.revoke(TokenHash::of(&token.id), token.expires_at).await.map_err(|_| Error::Unavailable)
 }
 
-fn decide(endpoint: &Endpoint, request: &PresentedToken<'_>, circumstances: Circumstances) -> Result<Decision<Option<AccessToken>>, Error> {
-    let Circumstances { moment, standing, .. } = circumstances;
-    if standing == Standing::Stale {
-        return Err(Error::Unavailable);
-    }
-    let snapshot = endpoint.snapshot.load();
-    let keys = snapshot.keys.as_deref().ok_or(Error::Unavailable)?;
-    let caller = match authenticated(endpoint, request.presented.as_ref(), &snapshot, circumstances)? {
-        Authentication::Client(authenticated) => authenticated.client,
-        Authentication::Asks(question) => return Ok(Decision::Asks(question)),
-    };
+fn decide(endpoint: &Endpoint, request: &PresentedToken<'_>, caller: Caller<'_>) -> Result<Option<AccessToken>, Error> {
+    let Caller { client, keys, moment, .. } = caller;
     let token = request.token.as_deref().ok_or(Error::MissingParameter("token"))?;
     let revoked = endpoint.revocations.revoked().ok_or(Error::Unavailable)?;
-    let found = revocable(token, caller, keys, &endpoint.issuer, moment.wall)?.filter(|token| !revoked.contains(&TokenHash::of(&token.id)));
+    let found = revocable(token, client, keys, &endpoint.issuer, moment.wall)?.filter(|token| !revoked.contains(&TokenHash::of(&token.id)));
     if found.is_some() {
         let quota = &endpoint.throttle.revocation;
-        quota.count(&caller.uid, moment.boot).map_err(|Wait(seconds)| Error::TooManyRevocations(seconds))?;
+        quota.count(&client.uid, moment.boot).map_err(|Wait(seconds)| Error::TooManyRevocations(seconds))?;
     }
-    Ok(Decision::Made(found))
+    Ok(found)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Endpoint, Peer, body,
-    identity::{Circumstances, Decision, authenticated, settled},
+    identity::{Caller, settled},
     respond,
 };
 use crate::{
@@ -10,13 +10,11 @@ use crate::{
     metrics::Outcome,
     oauth::{
         Error,
-        authn::Authentication,
         grant::permit,
         issue::{Success, issue},
         request::{Head, TokenRequest},
         throttle::Wait,
     },
-    replica::contact::Standing,
 };
 use axum::{
     extract::{Request, State},
@@ -42,21 +40,15 @@ async fn answer(endpoint: &Endpoint, request: Request) -> Result<Vec<u8>, Error>
     let body = body::read(body, endpoint.body_limits).await?;
     let request = head.token_request(&body)?;
     let presented = request.presented.as_ref();
-    settled(endpoint, presented, Peer::of(&parts), |circumstances| decide(endpoint, &request, circumstances)).await?.body()
+    settled(endpoint, presented, Peer::of(&parts), |caller| decide(endpoint, &request, caller)).await?.body()
 }
 
-fn decide(endpoint: &Endpoint, request: &TokenRequest<'_>, circumstances: Circumstances) -> Result<Decision<Success>, Error> {
-    let Circumstances { moment, standing, .. } = circumstances;
-    if standing == Standing::Stale {
-        return Err(Error::Unavailable);
-    }
-    let snapshot = endpoint.snapshot.load();
-    let keys = snapshot.keys.as_deref().ok_or(Error::Unavailable)?;
-    let client = match authenticated(endpoint, request.presented.as_ref(), &snapshot, circumstances)? {
-        Authentication::Client(authenticated) => authenticated.client,
-        Authentication::Asks(question) => return Ok(Decision::Asks(question)),
-    };
-    let permitted = permit(request, client, &snapshot, endpoint.lifetimes, moment.wall)?;
+fn decide(
+    endpoint: &Endpoint,
+    request: &TokenRequest<'_>,
+    Caller { client, snapshot, keys, moment, .. }: Caller<'_>,
+) -> Result<Success, Error> {
+    let permitted = permit(request, client, snapshot, endpoint.lifetimes, moment.wall)?;
     endpoint.throttle.issuance.count(&client.uid, moment.boot).map_err(|Wait(seconds)| Error::TooManyTokens(seconds))?;
-    issue(&permitted, client, endpoint.issuer.as_str(), &ambient::draw_jti(), keys).map(Decision::Made)
+    issue(&permitted, client, endpoint.issuer.as_str(), &ambient::draw_jti(), keys)
 }
