@@ -9,7 +9,7 @@ use super::{
     wait::{self, Found},
 };
 use crate::{ambient, api::ANNOTATION_ROTATE, api::OAuthClient, cli::OrderArgs};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use kube::ResourceExt as _;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -29,13 +29,13 @@ pub(super) async fn rotate(arguments: &OrderArgs) -> Result<String, PluginError>
     Ok(told(&report, &held))
 }
 
-/// Refuses what there is. The time that says so is not that of this machine, whose clock may be wrong, but a second after the
-/// newest credential was made.
+/// Refuses what there is. The time that says so is not that of this machine, whose clock may be wrong, but the first after the
+/// newest credential was made: a rounder one may still lie in the future, which is an invalid spec.
 pub(super) async fn revoke(arguments: &OrderArgs) -> Result<String, PluginError> {
     let order = Order::begin(arguments).await?;
     let newest = order.report.credentials.iter().filter_map(|held| held.created_at).max();
     let newest = newest.ok_or_else(|| PluginError::NoCredential(order.object()))?;
-    let before = second_after(newest);
+    let before = newest.checked_add(SignedDuration::from_nanos(1)).unwrap_or(newest);
     let metadata = json!({"uid": order.client.uid(), "resourceVersion": order.client.resource_version()});
     order.write(&json!({"metadata": metadata, "spec": {"revocation": {"secretsIssuedBefore": before.to_string()}}})).await?;
     let note = format!(
@@ -104,9 +104,4 @@ fn told(report: &Report, held: &Held) -> String {
         let _ = writeln!(text, "the earlier one {} is accepted {}", earlier.id, table::accepted(earlier, now));
     }
     text
-}
-
-fn second_after(time: Timestamp) -> Timestamp {
-    let whole = Timestamp::from_second(time.as_second()).unwrap_or(time);
-    whole.checked_add(SignedDuration::from_secs(1)).unwrap_or(whole)
 }

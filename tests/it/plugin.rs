@@ -108,7 +108,7 @@ async fn a_rotation_is_ordered_waited_for_and_shown() {
     assert!(none.contains("no OAuthClient in the namespace"), "{none}");
 }
 
-/// F20: the leaked value is refused everywhere before the command says that it is done.
+/// F20: the leaked value is refused everywhere before the command says that it is done; also where it was made in this very second.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leaked_secret_is_revoked_by_one_command() {
     let teams = Teams::new().await;
