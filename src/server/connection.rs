@@ -1,6 +1,9 @@
 //! One connection from its first byte to its last.
 
-use super::{Limits, Peer, TlsMode, respond::respond};
+use super::{
+    Limits, Peer, TlsMode,
+    respond::{BrokenOff, respond},
+};
 use crate::oauth::Error;
 use axum::{
     Router,
@@ -83,7 +86,7 @@ struct Shared {
 struct Activity {
     begun: AtomicUsize,
     ended: AtomicUsize,
-    /// Requests that were taken back before their answer was made.
+    /// Requests that were taken back before their answer was made, or before their body was complete.
     taken_back: AtomicUsize,
     abused: Notify,
 }
@@ -205,7 +208,7 @@ impl Shared {
         } else {
             respond(Error::HeadersTooLarge)
         };
-        in_flight.is_answered = true;
+        in_flight.is_answered = response.extensions().get::<BrokenOff>().is_none();
         Ok(with_fate_of_connection(response, version, &ending))
     }
 }

@@ -10,12 +10,19 @@ use axum::{
     response::Response,
 };
 
+/// Marks the answer to a request whose body broke off: over HTTP/2, most likely one that the client reset.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BrokenOff;
+
 /// The answer to a request that failed. Where the connection has to end, the header says so, in HTTP/1's words.
 pub(super) fn respond(error: Error) -> Response {
     let answer = error.answer();
     let mut response = assembled(answer.status, answer.headers, answer.body);
     if error.closes_connection() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if error == Error::BodyIncomplete {
+        response.extensions_mut().insert(BrokenOff);
     }
     response
 }

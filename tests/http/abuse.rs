@@ -8,7 +8,7 @@ use crate::{
 use keywright::server::{Limits, TlsMode};
 use std::time::Duration;
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::{sleep, timeout},
 };
@@ -73,11 +73,14 @@ async fn slow_connections_keep_nobody_from_a_token() {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
+const PING: u8 = 0x6;
 const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 /// GET of http://x/oauth2/jwks (RFC 7541: entries of the static table, and literals without indexing).
 const GET: &[u8] = b"\x82\x86\x04\x0c/oauth2/jwks\x01\x01x";
+/// POST of a form to http://x/oauth2/token.
+const POST: &[u8] = b"\x83\x86\x04\x0d/oauth2/token\x01\x01x\x0f\x10\x21application/x-www-form-urlencoded";
 
 /// RFC 9113 §4.1.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -113,6 +116,39 @@ async fn a_flood_of_resets_keeps_nobody_from_a_token() {
     assert_eq!(cut_off, [true; 4]);
     honest(&served, 1).await;
     open_are(&served, 0).await;
+}
+
+/// S14: h2 itself ends a flood of streams that are reset before they are served. Here each has begun, and waits for a body.
+#[tokio::test]
+async fn a_flood_of_resets_of_requests_with_open_bodies_is_cut_off() {
+    let served = Served::new().await;
+    let mut stream = served.connect().await;
+    stream.write_all(PREFACE).await.unwrap();
+    let served_and_reset = async |stream: &mut TcpStream, index: u32| {
+        stream.write_all(&[frame(HEADERS, END_HEADERS, index, POST), frame(PING, 0, 0, &[7; 8])].concat()).await?;
+        answered(stream, PING).await?;
+        stream.write_all(&frame(RST_STREAM, 0, index, &8_u32.to_be_bytes())).await
+    };
+    for index in 0..1_000 {
+        if timeout(PATIENCE, served_and_reset(&mut stream, 2 * index + 1)).await.expect("it answers, or hangs up").is_err() {
+            assert!(index > 100, "cut off after {index}");
+            return honest(&served, 1).await;
+        }
+    }
+    panic!("1,000 requests were taken back, and it still listens");
+}
+
+/// Reads frames up to one of this kind.
+async fn answered(stream: &mut TcpStream, kind: u8) -> std::io::Result<()> {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await?;
+        if head[3] == kind {
+            return Ok(());
+        }
+    }
 }
 
 /// S14: CVE-2024-27316. A header section that never ends is not collected.
