@@ -17,6 +17,15 @@ use crate::workload::{Answer, Credentials};
 /// The promise about the time after an outage.
 const CAUGHT_UP: Duration = Duration::from_secs(5);
 
+/// Seconds: longer than a doubt begins late, and than any Lease.
+const LONG: f64 = 5.0;
+
+/// The greatest of a replica, in seconds.
+fn snapshot_age(metrics: &str) -> f64 {
+    let lines = metrics.lines().filter(|line| line.starts_with("keywright_snapshot_age_seconds{"));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).fold(0.0, f64::max)
+}
+
 /// Requests that write, by resource, as the API server itself counts them: all but Leases, which beat like a heart.
 async fn writes(kube: &Client) -> BTreeMap<String, u64> {
     let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
@@ -126,8 +135,13 @@ async fn tokens_go_on_while_the_api_server_is_away(operator: &Operator<'_>, team
         doubted.push((unknown.clone(), url.clone()));
     }
     let bad = Load::begin(doubted, Duration::from_millis(100));
-    // Longer than a doubt begins late, and than any Lease.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    for replica in &operator.replicas {
+        let long = async || match snapshot_age(&replica.metrics().await) {
+            age if age > LONG => Ok(()),
+            age => Err(format!("{age} s")),
+        };
+        eventually(SOON, "what it knows is old", long).await.unwrap();
+    }
     let returning = boot_time();
     operator.cluster.restart_api_server().await.unwrap();
     let returned = boot_time();
