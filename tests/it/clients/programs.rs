@@ -1,0 +1,152 @@
+//! The programs of `tests/clients`, ready to run. All take the same arguments.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use crate::cluster::{Output, run};
+
+const METHODS: &[&str] = &["client_secret_basic", "client_secret_post", "private_key_jwt", "service_account"];
+
+/// Makes it a failure where Node.js is missing.
+const REQUIRED: &str = "KEYWRIGHT_REQUIRE_NODEJS";
+
+/// What the next run keeps says what it was made of.
+const STAMP: &str = "made-of";
+
+/// One language, with the libraries that most of its users take.
+pub(super) struct Program {
+    words: Vec<PathBuf>,
+    /// How it can authenticate.
+    pub(super) methods: Vec<&'static str>,
+    /// What its verifier says.
+    pub(super) refusals: Refusals,
+}
+
+/// Words of a library about a token that it refuses.
+pub(super) struct Refusals {
+    pub(super) signature: &'static str,
+    pub(super) expired: &'static str,
+    pub(super) audience: &'static str,
+}
+
+impl Program {
+    fn command(&self, folder: &TempDir) -> Command {
+        let mut words = self.words.iter();
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).env("NODE_EXTRA_CA_CERTS", folder.path().join("ca.crt"));
+        command
+    }
+
+    /// An access token, got with the files of a folder.
+    pub(super) async fn token(&self, method: &str, folder: &TempDir) -> String {
+        let mut command = self.command(folder);
+        command.args(["token", method]).arg(folder.path());
+        output(command, "").await
+    }
+
+    /// Prints the client of a good token, by a clock that is some seconds ahead.
+    pub(super) async fn verify(&self, folder: &TempDir, audience: &str, ahead: &str, token: &str) -> Output {
+        let mut command = self.command(folder);
+        command.arg("verify").arg(folder.path()).args([audience, ahead]);
+        run(command, token.to_owned()).await.unwrap()
+    }
+}
+
+/// All that can run here, made once for all tests.
+pub(super) async fn programs() -> &'static [Program] {
+    static PROGRAMS: OnceCell<Vec<Program>> = OnceCell::const_new();
+    let make = async || {
+        let (go, python, javascript) = tokio::join!(go(), python(), javascript());
+        [go, python].into_iter().chain(javascript).collect()
+    };
+    PROGRAMS.get_or_init(make).await
+}
+
+pub(super) async fn output(command: Command, input: &str) -> String {
+    run(command, input.to_owned()).await.unwrap().succeeded().unwrap()
+}
+
+/// In the target folder: what is made here is kept for the next run.
+fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
+}
+
+/// Built by Go each time, which takes no time where nothing has changed.
+async fn go() -> Program {
+    let binary = kept("go-client");
+    let mut build = Command::new("go");
+    build.args(["build", "-o"]).arg(&binary).arg(".").current_dir(source("go")).env("CGO_ENABLED", "0");
+    output(build, "").await;
+    let refusals = Refusals { signature: "failed to verify signature", expired: "token is expired", audience: "expected audience" };
+    Program { words: vec![binary], methods: METHODS.to_vec(), refusals }
+}
+
+/// A virtual environment with the pinned libraries, made once for each version of the requirements.
+async fn python() -> Program {
+    let requirements = source("python/requirements.txt");
+    let folder = kept("python");
+    let python = folder.join("bin/python");
+    if !is_made_of(&folder, &requirements) {
+        let mut create = Command::new("python3");
+        create.args(["-m", "venv", "--clear"]).arg(&folder);
+        output(create, "").await;
+        let mut install = Command::new(&python);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements);
+        output(install, "").await;
+        std::fs::copy(requirements, folder.join(STAMP)).unwrap();
+    }
+    let methods = METHODS.iter().copied().chain(["requests-oauthlib"]).collect();
+    let refusals = Refusals { signature: "InvalidSignatureError", expired: "ExpiredSignatureError", audience: "InvalidAudienceError" };
+    Program { words: vec![python, source("python/client.py")], methods, refusals }
+}
+
+/// A copy of the program beside its pinned libraries: Node.js looks for them there, and the source tree stays as it is.
+async fn javascript() -> Option<Program> {
+    if !node_can_run().await {
+        return None;
+    }
+    let lock = source("javascript/package-lock.json");
+    let folder = kept("javascript");
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["client.mjs", "package.json", "package-lock.json"] {
+        std::fs::copy(source("javascript").join(name), folder.join(name)).unwrap();
+    }
+    if !is_made_of(&folder, &lock) {
+        let mut install = Command::new("npm");
+        install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder);
+        output(install, "").await;
+        std::fs::copy(lock, folder.join(STAMP)).unwrap();
+    }
+    let refusals = Refusals {
+        signature: "ERR_JWS_SIGNATURE_VERIFICATION_FAILED",
+        expired: "ERR_JWT_EXPIRED",
+        audience: "unexpected \"aud\" claim value",
+    };
+    Some(Program { words: vec!["node".into(), folder.join("client.mjs")], methods: METHODS.to_vec(), refusals })
+}
+
+fn is_made_of(folder: &Path, source: &Path) -> bool {
+    std::fs::read(folder.join(STAMP)).is_ok_and(|made| made == std::fs::read(source).unwrap())
+}
+
+/// Unlike Python, a Node.js that is new enough for the libraries is not on every machine.
+async fn node_can_run() -> bool {
+    let mut version = Command::new("sh");
+    version.args(["-c", "command -v npm && node --eval 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'"]);
+    if run(version, String::new()).await.unwrap().status.success() {
+        return true;
+    }
+    let why_not = "npm and Node.js 20 or newer are not installed";
+    assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED} is set, and {why_not}");
+    // Written to the stream itself: the test runner captures what the macros print.
+    let line = format!("tests/it/clients: JavaScript is left out, because {why_not}\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    false
+}
