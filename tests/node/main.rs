@@ -22,5 +22,7 @@ mod load;
 mod pods;
 mod reinstalled;
 mod rotated;
+mod secretless;
 mod site;
 mod teams;
+mod tls;
