@@ -1,5 +1,6 @@
 //! `cargo demo`: Keywright on a real Kubernetes API, step by step, with the commands that a person would type and what they print.
 #![allow(clippy::print_stdout, reason = "it is what the program is for")]
+#![allow(clippy::disallowed_methods, reason = "it says how long things really take")]
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 mod cluster;
 mod operator;
 mod place;
+mod pods;
 mod screen;
 mod story;
 
@@ -51,7 +53,7 @@ async fn demo(options: &Options) -> Result<(), Failure> {
     let screen = Screen::new(&place);
     let told = story::tell(&screen, &place).await;
     if let (Ok(operator), true) = (&told, options.keep) {
-        screen.how_to_use_it(&place, operator);
+        screen.how_to_use_it(&place, operator.as_ref());
         // A Ctrl-C ends this wait for `main`; with a throwaway cluster there is nothing to clear up.
         if place.is_somebodys() {
             let _ = tokio::signal::ctrl_c().await;

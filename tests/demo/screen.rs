@@ -71,13 +71,15 @@ impl Screen {
     }
 
     /// Says what is left running.
-    pub(crate) fn how_to_use_it(&self, place: &Place, operator: &Operator) {
+    pub(crate) fn how_to_use_it(&self, place: &Place, operator: Option<&Operator>) {
         println!("\n{}", self.styled("1;32", "━━ It goes on running. Ctrl-C here ends it. In another terminal:"));
         println!("\nexport KUBECONFIG={} DEMO={}", place.kubeconfig().display(), place.folder().display());
-        if let Some(tools) = place.tools() {
-            println!("export PATH={tools}:$PATH      # kubectl and helm");
-        }
+        println!("export PATH={}:$PATH      # kubectl keywright, and what had to be built", place.tools());
         println!("kubectl get oauthclients.keywright.dev,protectedresources.keywright.dev --all-namespaces\n");
+        let Some(operator) = operator else {
+            println!("kubectl logs --follow deployment/billing-worker --namespace billing");
+            return;
+        };
         println!("issuer     {}", operator.issuer);
         println!("metrics    {}/metrics", operator.health);
         println!("its CA     $DEMO/oauth/ca.crt");

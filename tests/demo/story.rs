@@ -3,6 +3,7 @@
 use crate::Failure;
 use crate::operator::{Operator, Ports};
 use crate::place::Place;
+use crate::pods;
 use crate::screen::Screen;
 
 /// What a workload does with the files of its Secret.
@@ -15,10 +16,14 @@ fn wait_for(reason: &str) -> String {
     format!("kubectl --namespace billing wait oac/billing-worker --timeout=60s --for=jsonpath='{ready}'={reason}")
 }
 
-/// Tells the story, and leaves the operator running.
-pub(crate) async fn tell(screen: &Screen, place: &Place) -> Result<Operator, Failure> {
-    let ports = Ports::choose()?;
+/// Tells the story, and leaves the operator running: in pods, or as a process.
+pub(crate) async fn tell(screen: &Screen, place: &Place) -> Result<Option<Operator>, Failure> {
     a_cluster(screen, place).await?;
+    if place.has_nodes() {
+        pods::tell(screen).await?;
+        return Ok(None);
+    }
+    let ports = Ports::choose()?;
     the_chart(screen, &ports).await?;
     let operator = the_operator(screen, place, &ports).await?;
     a_client_that_may_nothing(screen).await?;
@@ -27,15 +32,11 @@ pub(crate) async fn tell(screen: &Screen, place: &Place) -> Result<Operator, Fai
     a_token(screen).await?;
     an_accident(screen).await?;
     the_verifier(screen).await?;
-    Ok(operator)
+    Ok(Some(operator))
 }
 
 async fn a_cluster(screen: &Screen, place: &Place) -> Result<(), Failure> {
-    let text = match place.is_somebodys() {
-        true => "Yours. The operator runs here, as a process, and is gone at the end, with all that the demo makes.",
-        false => "etcd, kube-apiserver and kube-controller-manager, built from Kubernetes' own source, as processes on loopback.",
-    };
-    screen.step("A Kubernetes API", text);
+    screen.step(if place.has_nodes() { "A Kubernetes cluster" } else { "A Kubernetes API" }, &place.description());
     screen.exports();
     screen.run("kubectl version").await?;
     Ok(())
@@ -64,7 +65,7 @@ async fn the_operator(screen: &Screen, place: &Place, ports: &Ports) -> Result<O
     Ok(operator)
 }
 
-async fn a_client_that_may_nothing(screen: &Screen) -> Result<(), Failure> {
+pub(crate) async fn a_client_that_may_nothing(screen: &Screen) -> Result<(), Failure> {
     screen.step("A workload team declares a client", "Nobody has granted it anything yet, and it says so.");
     screen.run("cat examples/billing-worker.yaml").await?;
     screen.run("kubectl apply --filename examples/billing-worker.yaml").await?;
@@ -75,7 +76,7 @@ async fn a_client_that_may_nothing(screen: &Screen) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn a_grant(screen: &Screen) -> Result<(), Failure> {
+pub(crate) async fn a_grant(screen: &Screen) -> Result<(), Failure> {
     screen.step("The API team declares its API, and grants", "What a token claims is theirs to say, too.");
     screen.run("cat examples/invoices.yaml").await?;
     screen.run("kubectl apply --filename examples/invoices.yaml").await?;
@@ -108,7 +109,7 @@ async fn a_token(screen: &Screen) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn an_accident(screen: &Screen) -> Result<(), Failure> {
+pub(crate) async fn an_accident(screen: &Screen) -> Result<(), Failure> {
     screen.step(
         "Somebody deletes the Secret",
         "It comes back with a new value; the old one, which a workload may still hold, is accepted for a day.",

@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::cluster::node::{Cluster, Traces};
+use crate::cluster::node::{Cluster, Traces, images};
 use crate::cluster::{Process, eventually};
-use crate::site::{images, nodes_can_run};
+use crate::site::nodes_can_run;
 
 /// Set for the process that is to be killed: the file that it writes when its cluster runs.
 const VICTIM: &str = "KEYWRIGHT_NODE_VICTIM";

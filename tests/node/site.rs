@@ -1,11 +1,8 @@
 //! Where the tests of this binary take place: one cluster, one installation, three teams whose pods call all the time.
 
-use std::path::PathBuf;
-
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::cluster::node::{self, Cluster};
-use crate::cluster::{Assets, Error, Image};
 use crate::installation::Installation;
 use crate::load::Load;
 use crate::teams;
@@ -56,7 +53,7 @@ async fn shared() -> Option<&'static Site> {
         return None;
     }
     let start = async || {
-        let cluster = Cluster::shared(images).await.unwrap();
+        let cluster = Cluster::shared(node::images).await.unwrap();
         let installation = Installation { cluster, release: "keywright", namespace: "keywright-system" };
         installation.install(&[]).await;
         teams::arrive(cluster).await;
@@ -64,20 +61,4 @@ async fn shared() -> Option<&'static Site> {
         Site { cluster, installation, load }
     };
     Some(SHARED.get_or_init(start).await)
-}
-
-/// The images of what is tested and of what tests it, as tars.
-pub(crate) async fn images() -> Result<Vec<PathBuf>, Error> {
-    let write = || {
-        let workload = Image::of_program("workload", "keywright", Assets::locate_with_nodes()?.program("workload")?);
-        let mut tars = Vec::new();
-        for image in [Image::of_keywright()?, workload] {
-            let name = image.name.rsplit(['/', ':']).nth(1).unwrap_or_default().to_owned();
-            let tar = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.tar"));
-            image.write(&tar)?;
-            tars.push(tar);
-        }
-        Ok(tars)
-    };
-    tokio::task::spawn_blocking(write).await.unwrap()
 }

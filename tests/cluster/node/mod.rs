@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use super::assets::Assets;
+use super::assets::{Assets, target_folder};
 use super::control_plane::ControlPlane;
 use super::error::Error;
 use super::image::Image;
@@ -127,6 +127,25 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// The images of what is tested and of what tests it, for `Cluster::start`: built, and written as tars.
+pub async fn images() -> Result<Vec<PathBuf>, Error> {
+    let write = || {
+        let workload = Image::of_program("workload", "keywright", Assets::locate_with_nodes()?.program("workload")?);
+        // Cargo's own name for such a folder.
+        let folder = target_folder().join("tmp");
+        std::fs::create_dir_all(&folder).map_err(Error::io(format!("create {}", folder.display())))?;
+        let mut tars = Vec::new();
+        for image in [Image::of_keywright()?, workload] {
+            let name = image.name.rsplit(['/', ':']).nth(1).unwrap_or_default().to_owned();
+            let tar = folder.join(format!("{name}.tar"));
+            image.write(&tar)?;
+            tars.push(tar);
+        }
+        Ok(tars)
+    };
+    blocking(write).await
 }
 
 /// Runs what blocks apart from what waits.

@@ -164,10 +164,12 @@ func (c *counts) finish(said, secret string, err error) {
 	c.Calls++
 	if err != nil {
 		c.Failed++
-		return
 	}
-	if c.Calls == 1 {
-		fmt.Print(said)
+	if c.Calls%100 == 0 {
+		fmt.Printf("%d calls, %d failed\n", c.Calls, c.Failed)
+	}
+	if err != nil {
+		return
 	}
 	c.Said = said
 	at := slices.Index(c.known, secret)
@@ -175,6 +177,7 @@ func (c *counts) finish(said, secret string, err error) {
 		at = len(c.known)
 		c.known = append(c.known, secret)
 		c.Secrets = append(c.Secrets, 0)
+		fmt.Printf("secret %d: %s", at+1, said)
 	}
 	c.Secrets[at]++
 }
