@@ -1,7 +1,7 @@
 //! Clients and verifiers that nobody here wrote, as a workload would use them: with the Secret mounted as files. Tokens that the library of
 //! one language got are verified by those of all.
 
-mod programs;
+pub(crate) mod programs;
 
 use std::path::Path;
 use std::process::Command;
@@ -129,7 +129,7 @@ async fn assert_refuses(verifier: &Program, workload: &Workload, token: &str, an
 }
 
 /// With the signature of another token.
-fn resigned(token: &str, another: &str) -> String {
+pub(crate) fn resigned(token: &str, another: &str) -> String {
     let (content, signature) = (token.rsplit_once('.').unwrap().0, another.rsplit_once('.').unwrap().1);
     format!("{content}.{signature}")
 }
