@@ -23,6 +23,7 @@ mod deeds;
 mod deleted;
 mod feed;
 mod foreign_secret;
+mod gateway;
 mod golden;
 mod handover;
 mod harness;
