@@ -12,12 +12,13 @@ pub use selftest::SelftestArgs;
 pub use token::{Form, SecretMethod, TokenArgs};
 
 use crate::{
+    audit::Share,
     domain::{duration, resource::Algorithm},
     telemetry,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use jiff::SignedDuration;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr as _};
 
 /// Kubernetes operator for machine credentials.
 #[derive(Debug, Parser)]
@@ -160,6 +161,9 @@ pub struct RunArgs {
     /// Answer also at the paths of PingFederate (/as/token.oauth2, /as/introspect.oauth2, /as/revoke_token.oauth2, /pf/JWKS).
     #[arg(long, env = "KEYWRIGHT_PING_FEDERATE_PATHS")]
     pub ping_federate_paths: bool,
+    /// The part of the issued tokens that the audit log names: from 0 (none) to 1 (all), as 0.01 for one in a hundred. It names refusals in any case.
+    #[arg(long, env = "KEYWRIGHT_AUDIT_SUCCESSES", default_value = "1", value_parser = Share::from_str)]
+    pub audit_successes: Share,
     /// Which of the two flows this process runs.
     #[arg(long, env = "KEYWRIGHT_ROLE", value_enum, default_value = "All")]
     pub role: Role,

@@ -27,12 +27,14 @@
 //! | [`service_accounts`] | what the cluster says of ServiceAccount tokens: its keys, and reviews |
 //! | [`revocation`] | the tokens that were revoked, as all replicas know them |
 //! | [`server`] | HTTP: listener, limits, TLS, handlers |
+//! | [`audit`] | who got a token and who was refused one, as lines of the log |
 //! | [`plugin`] | what people ask with kubectl: status, rotate, revoke, check, keys |
 //! | [`workload`] | what a workload does with its Secret: `keywright token` |
 //! | [`selftest`] | a client and its API, made and removed again: `keywright selftest` |
 
 pub mod ambient;
 pub mod api;
+pub mod audit;
 pub mod causes;
 pub mod cli;
 pub mod cluster;

@@ -46,6 +46,17 @@ impl Outcome {
             other => Self::Refused(other.codes().1),
         }
     }
+
+    /// The label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::Refused(code) => code.as_str(),
+            Self::TooManyFailures => "too_many_failures",
+            Self::TooManyTokens => "too_many_tokens",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,12 +66,7 @@ struct OutcomeLabel {
 
 impl EncodeLabelValue for Outcome {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        encoder.write_str(match self {
-            Self::Issued => "issued",
-            Self::Refused(code) => code.as_str(),
-            Self::TooManyFailures => "too_many_failures",
-            Self::TooManyTokens => "too_many_tokens",
-        })
+        encoder.write_str(self.as_str())
     }
 }
 
@@ -128,6 +134,14 @@ pub fn open_connections(registry: &mut Registry) -> Gauge {
     let open = Gauge::default();
     registry.register("keywright_open_connections", "Connections to the token endpoint that are open", open.clone());
     open
+}
+
+/// Events that the audit log lacks.
+pub fn audit_events_left_out(registry: &mut Registry) -> Counter {
+    let left_out = Counter::default();
+    let help = "Events that the audit log lacks: refusals beyond what it takes in a second, or more of them than are written in time";
+    registry.register("keywright_audit_events_left_out", help, left_out.clone());
+    left_out
 }
 
 /// How old what each watch shows may be, in seconds.

@@ -4,6 +4,7 @@ use axum::Router;
 use jiff::Timestamp;
 use keywright::{
     ambient,
+    audit::{Desk, Share},
     domain::{
         client::{Access, Client, RegisteredClient, SecretMethod},
         credential::{Credential, CredentialState, SecretValue},
@@ -33,8 +34,16 @@ pub(crate) fn endpoint(algorithm: Algorithm, secret: &SecretValue) -> Router {
         service_accounts: keywright::service_accounts::desk::Desk::new().0,
         throttle: Throttle::new(None),
         metrics: TokenMetrics::new(&mut Default::default()),
+        audit: audit(),
     };
     router(Arc::new(endpoint))
+}
+
+/// Every event is handed on and thrown away.
+fn audit() -> Desk {
+    let (desk, mut events) = Desk::new(Share::ALL, Default::default());
+    std::thread::spawn(move || while events.blocking_recv().is_some() {});
+    desk
 }
 
 /// For as long as the benchmark runs.

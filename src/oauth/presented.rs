@@ -4,10 +4,11 @@ use super::{
     Error,
     assertion::{Assertion, JWT_BEARER},
     basic::{Authorization, authorization},
+    service_account,
 };
-use crate::domain::credential::SecretValue;
+use crate::domain::{credential::SecretValue, service_account::ClusterIssuer};
 use http::{HeaderMap, header};
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// How a secret was presented (RFC 6749 §2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,20 @@ pub enum Proof {
     Secret(SecretValue, Presentation),
     /// A signed assertion (RFC 7521 §4.2).
     Assertion(Box<Assertion>),
+}
+
+impl Presented {
+    /// How it is to be proved, by the name in the registry of OpenID Connect (core, section 9), or `service_account`. `cluster` tells
+    /// tokens of ServiceAccounts from other assertions.
+    #[must_use]
+    pub fn method(&self, cluster: impl FnOnce() -> Option<Arc<ClusterIssuer>>) -> &'static str {
+        match &self.proof {
+            Proof::Secret(_, Presentation::Basic) => "client_secret_basic",
+            Proof::Secret(_, Presentation::Post) => "client_secret_post",
+            Proof::Assertion(assertion) if service_account::is_one(assertion, cluster().as_deref()) => "service_account",
+            Proof::Assertion(_) => "private_key_jwt",
+        }
+    }
 }
 
 /// What of a form authenticates a client; empty parameters are absent.

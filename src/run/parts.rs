@@ -8,6 +8,7 @@ use super::{
 use crate::{
     ambient,
     api::{OAuthClient, ProtectedResource},
+    audit,
     cli::Role,
     cluster,
     controller::{Controller, Parts},
@@ -39,7 +40,7 @@ use crate::{
 use arc_swap::ArcSwapOption;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client, Config, ResourceExt};
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use std::{
     pin::pin,
     sync::{
@@ -84,6 +85,7 @@ pub(super) struct Replica {
     served: Arc<Served>,
     tokens: TokenMetrics,
     open_connections: Gauge,
+    audit_events_left_out: Counter,
     used_assertions: Arc<UsedAssertions>,
 }
 
@@ -123,6 +125,7 @@ impl Replica {
         let mut metrics = prometheus_client::registry::Registry::default();
         let tokens = TokenMetrics::new(&mut metrics);
         let open_connections = metrics::open_connections(&mut metrics);
+        let audit_events_left_out = metrics::audit_events_left_out(&mut metrics);
         metrics.register_collector(Box::new(SnapshotAge::new(registry.seen())));
         metrics.register_collector(Box::new(SigningKeys::new(registry.snapshot())));
         let served = Served { metrics: CertificateMetrics::new(&mut metrics), ..Served::default() };
@@ -134,6 +137,7 @@ impl Replica {
             served: Arc::new(served),
             tokens,
             open_connections,
+            audit_events_left_out,
             used_assertions,
             leases,
             reviews: cluster::requests(config, LEASE_ANSWER).map_err(failed)?,
@@ -236,7 +240,9 @@ impl Replica {
         let (installation, pod) = (&self.settings.installation, &self.settings.pod);
         let keeper = revocation::keeper::Keeper::new(&self.reviews, self.watches.clone(), installation, pod, keeping);
         tasks.spawn(Task::Revocations, keeper.run(stop.clone()));
-        let router = server::router(Arc::new(self.endpoint(desk, revocations)));
+        let (audit, events) = audit::Desk::new(self.settings.audit_successes, self.audit_events_left_out.clone());
+        tasks.spawn(Task::Audit, audit::write(events, self.registry.snapshot(), tokio::io::stderr(), stop.clone()));
+        let router = server::router(Arc::new(self.endpoint(desk, revocations, audit)));
         let limits = Limits::default().within(open_files());
         let listener = Listener { socket: listener, tls, limits, open: self.open_connections.clone() };
         tasks.spawn(Task::Tokens, server::serve(listener, router, stop.clone()));
@@ -298,7 +304,7 @@ impl Replica {
         });
     }
 
-    fn endpoint(&self, service_accounts: Desk, revocations: revocation::desk::Desk) -> Endpoint {
+    fn endpoint(&self, service_accounts: Desk, revocations: revocation::desk::Desk, audit: audit::Desk) -> Endpoint {
         let policy = &self.settings.policy;
         Endpoint {
             snapshot: self.registry.snapshot(),
@@ -312,6 +318,7 @@ impl Replica {
             revocations,
             throttle: Throttle::new(policy.quota.map(rate)).with_introspections(policy.introspection_quota.map(rate)),
             metrics: self.tokens.clone(),
+            audit,
         }
     }
 

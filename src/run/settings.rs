@@ -1,6 +1,7 @@
 //! The flags, read and checked: what is wrong with them is said before anything starts.
 
 use crate::{
+    audit::Share,
     cli::{Role, RunArgs, Tls},
     controller,
     domain::{duration, key_rotation::Rules},
@@ -82,6 +83,7 @@ pub(super) struct Settings {
     pub(super) policy: Arc<Policy>,
     pub(super) max_stale: Duration,
     pub(super) ping_federate_paths: bool,
+    pub(super) audit_successes: Share,
     pub(super) role: Role,
 }
 
@@ -125,6 +127,7 @@ impl Settings {
             listen: arguments.listen,
             health_listen: arguments.health_listen,
             ping_federate_paths: arguments.ping_federate_paths,
+            audit_successes: arguments.audit_successes,
             role: arguments.role,
             issuer,
             installation,

@@ -23,6 +23,8 @@ pub(super) enum Task {
     Health,
     /// The token endpoint.
     Tokens,
+    /// What writes the audit log.
+    Audit,
     /// What keeps the list of revoked tokens.
     Revocations,
     /// What answers questions about ServiceAccount tokens.
@@ -113,6 +115,7 @@ impl fmt::Display for Task {
             Self::Snapshot => "the swap of the snapshot",
             Self::Health => "the health port",
             Self::Tokens => "the token endpoint",
+            Self::Audit => "the audit log",
             Self::Revocations => "the list of revoked tokens",
             Self::ServiceAccounts => "the keeper of the cluster's keys",
             Self::Heartbeat => "the heartbeat",

@@ -2,6 +2,7 @@
 
 use super::{BodyLimits, discovery, introspection::introspection, respond::respond, revocation::revocation, token::token};
 use crate::{
+    audit,
     metrics::TokenMetrics,
     oauth::{
         Error,
@@ -43,6 +44,8 @@ pub struct Endpoint {
     pub throttle: Throttle,
     /// What is counted.
     pub metrics: TokenMetrics,
+    /// Where it says who got a token, and who did not.
+    pub audit: audit::Desk,
 }
 
 /// The routes: those that the metadata names, and, where that is asked for, the same under other names.

@@ -3,7 +3,7 @@
 use super::Endpoint;
 use crate::{
     ambient,
-    domain::client::Client,
+    domain::{client::Client, credential::CredentialId},
     keys::KeySet,
     oauth::{
         Error,
@@ -30,6 +30,7 @@ struct Circumstances {
 #[derive(Clone, Copy)]
 pub(super) struct Caller<'s> {
     pub(super) client: &'s Client,
+    pub(super) credential: Option<&'s CredentialId>,
     pub(super) snapshot: &'s Snapshot,
     pub(super) keys: &'s KeySet,
     pub(super) moment: Moment,
@@ -82,8 +83,8 @@ fn decision<T>(
     let snapshot = endpoint.snapshot.load();
     let keys = snapshot.keys.as_deref().ok_or(Error::Unavailable)?;
     match authenticated(endpoint, presented, &snapshot, circumstances)? {
-        Authentication::Client(Authenticated { client, .. }) => {
-            decide(Caller { client, snapshot: &snapshot, keys, moment, standing }).map(Decision::Made)
+        Authentication::Client(Authenticated { client, credential, .. }) => {
+            decide(Caller { client, credential, snapshot: &snapshot, keys, moment, standing }).map(Decision::Made)
         }
         Authentication::Asks(question) => Ok(Decision::Asks(question)),
     }

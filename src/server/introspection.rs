@@ -46,7 +46,7 @@ async fn answer(endpoint: &Endpoint, request: Request) -> Result<Vec<u8>, Error>
 }
 
 fn decide(endpoint: &Endpoint, request: &PresentedToken<'_>, caller: Caller<'_>) -> Result<Vec<u8>, Error> {
-    let Caller { client, snapshot, keys, moment, standing } = caller;
+    let Caller { client, snapshot, keys, moment, standing, .. } = caller;
     let token = request.token.as_deref().ok_or(Error::MissingParameter("token"))?;
     let quota = &endpoint.throttle.introspection;
     quota.count(&client.uid, moment.boot).map_err(|Wait(seconds)| Error::TooManyIntrospections(seconds))?;

@@ -17,6 +17,7 @@ mod identity;
 mod introspection;
 mod limits;
 mod operations;
+mod record;
 mod respond;
 mod revocation;
 pub mod tls;

@@ -249,11 +249,28 @@ pub(crate) const ROOMS: &[Room] = &[
     pure("crate::revocation::list", &["aws_lc_rs::digest", "base64"]),
     shell("crate::revocation::desk", &["crate::revocation::list", "arc_swap", "tokio::sync"]),
     shell("crate::service_accounts::desk", &["crate::domain", "arc_swap", "tokio::sync", "zeroize"]),
+    // A request hands in what the log is to say, and writes none itself.
+    pure(
+        "crate::audit",
+        &[
+            "crate::audit",
+            "crate::domain",
+            "crate::registry::snapshot",
+            "jiff",
+            "prometheus_client",
+            "serde",
+            "thiserror",
+            "tokio::sync::mpsc",
+        ],
+    ),
+    shell("crate::audit::writer", &["crate::audit::event", "crate::registry::snapshot", "arc_swap", "serde_json", "tokio", "tokio_util"]),
     shell(
         "crate::server",
         &[
             "crate::server",
             "crate::ambient",
+            "crate::audit",
+            "!crate::audit::write",
             "crate::domain",
             "crate::keys::KeySet",
             "crate::metrics",
@@ -270,6 +287,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "http_body_util",
             "hyper",
             "hyper_util",
+            "jiff",
             "prometheus_client",
             "rustls",
             "thiserror",

@@ -9,7 +9,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use keywright::{
-    ambient,
+    ambient, audit,
     domain::{
         client::{Access, Client, RegisteredClient, SecretMethod},
         credential::{Credential, CredentialId, CredentialState, SecretValue},
@@ -30,7 +30,7 @@ use keywright::{
     server::{BodyLimits, Endpoint, Peer, router},
     service_accounts::desk::{Desk, Question},
 };
-use prometheus_client::registry::Registry;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use serde_json::{Value, json};
 use std::{
     sync::{Arc, LazyLock},
@@ -60,6 +60,8 @@ pub(crate) struct Replica {
     pub(crate) cluster: Arc<ArcSwapOption<ClusterIssuer>>,
     /// What is revoked, and what is to be.
     pub(crate) keeping: Arc<Mutex<revocation::Keeping>>,
+    /// What it tells the audit log.
+    pub(crate) events: Arc<Mutex<mpsc::Receiver<audit::Event>>>,
     /// What it asks the cluster.
     pub(crate) questions: Arc<Mutex<mpsc::Receiver<Question>>>,
 }
@@ -83,6 +85,17 @@ pub(crate) enum InContact {
     Yes,
     No,
     NotForLong,
+}
+
+struct Extras {
+    ping_federate_paths: bool,
+    share: audit::Share,
+}
+
+impl Default for Extras {
+    fn default() -> Self {
+        Self { ping_federate_paths: false, share: audit::Share::ALL }
+    }
 }
 
 impl Replica {
@@ -111,19 +124,33 @@ impl Replica {
 
     /// One that answers at PingFederate's paths too.
     pub(crate) fn at_other_paths() -> Self {
-        Self::made(ISSUER, InContact::Yes, BodyLimits::default(), Throttle::new(None), true)
+        Self::made(
+            ISSUER,
+            InContact::Yes,
+            BodyLimits::default(),
+            Throttle::new(None),
+            Extras { ping_federate_paths: true, ..Extras::default() },
+        )
+    }
+
+    /// One whose audit log names this part of the tokens.
+    pub(crate) fn auditing(share: audit::Share) -> Self {
+        let extras = Extras { share, ..Extras::default() };
+        Self::made(ISSUER, InContact::Yes, BodyLimits::default(), Throttle::new(None), extras)
     }
 
     fn throttled(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle) -> Self {
-        Self::made(issuer, contact, body_limits, throttle, false)
+        Self::made(issuer, contact, body_limits, throttle, Extras::default())
     }
 
-    fn made(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle, ping_federate_paths: bool) -> Self {
+    fn made(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle, extras: Extras) -> Self {
+        let Extras { ping_federate_paths, share } = extras;
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
         let mut registry = Registry::default();
         let (service_accounts, cluster) = Desk::new();
         let (revocations, keeping) = revocation::Desk::new();
         keeping.revoked.store(Some(Arc::default()));
+        let (audit, events) = audit::Desk::new(share, Counter::default());
         let endpoint = Endpoint {
             snapshot: Arc::clone(&snapshot),
             contact: Arc::new(contact.record()),
@@ -136,6 +163,7 @@ impl Replica {
             revocations,
             throttle,
             metrics: TokenMetrics::new(&mut registry),
+            audit,
         };
         Self {
             snapshot,
@@ -144,6 +172,7 @@ impl Replica {
             cluster: cluster.issuer,
             questions: Arc::new(Mutex::new(cluster.questions)),
             keeping: Arc::new(Mutex::new(keeping)),
+            events: Arc::new(Mutex::new(events)),
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod abuse;
 mod access_token;
+mod audit;
 mod authentication;
 mod discovery;
 mod fixture;

@@ -98,5 +98,9 @@ async fn a_canary_is_nowhere_even_where_everything_is_logged() {
     operator.first().process().terminate().unwrap();
     operator.first().process().exit(crate::operator::SOON).await.unwrap();
     assert!(operator.first().log().lines().count() > 4, "nothing was logged");
+    let log = operator.first().log();
+    let audited =
+        |message: &str| log.lines().any(|line| line.starts_with('{') && line.contains("\"target\":\"audit\"") && line.contains(message));
+    assert!(audited("token issued") && audited("token refused"), "nothing was audited");
     operator.keeps_its_secrets().await;
 }

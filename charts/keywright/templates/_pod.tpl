@@ -68,6 +68,9 @@ spec:
     {{- if and .Values.pingFederatePaths (ne $.role "Controller") }}
     - --ping-federate-paths
     {{- end }}
+    {{- if ne $.role "Controller" }}
+    - --audit-successes={{ .Values.audit.successes }}
+    {{- end }}
     - --log-format={{ .Values.log.format }}
     {{- range .Values.extraArgs }}
     - {{ . | quote }}

@@ -1,0 +1,19 @@
+//! The audit log: who got a token, who was refused one and why. One JSON object a line, whatever the form of the other lines, and
+//! whatever `RUST_LOG` says.
+//!
+//! ```text
+//! server/token ── Event ── Desk (which are written; never waits) ── queue ── writer (batches, standard error)
+//! ```
+//!
+//! An event has no secret and no token. Of what an unauthenticated caller wrote it has at most the id of a client that exists, and a
+//! trace id.
+
+mod desk;
+mod event;
+mod trace;
+mod writer;
+
+pub use desk::{Desk, REFUSALS_PER_SECOND, Share, ShareError};
+pub use event::{Event, Token, Wanted, Who};
+pub use trace::trace_id;
+pub use writer::write;
