@@ -194,6 +194,9 @@ fn bits(number: &[u8]) -> usize {
 }
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
