@@ -1,4 +1,4 @@
-//! The binaries of Kubernetes, etcd, Helm, containerd and CoreDNS: those of `KUBEBUILDER_ASSETS`, else built from go.mod, once for each of their
+//! The binaries of Kubernetes, etcd, Helm, containerd, CoreDNS and Prometheus: those of `KUBEBUILDER_ASSETS`, else built from go.mod, once for each of their
 //! versions.
 
 use std::fs::File;
@@ -40,6 +40,14 @@ const CONTAINERD: Module = Module {
 const COREDNS: Module =
     Module { folder: "tests/cluster/coredns", tags: "", go_mod: include_str!("coredns/go.mod"), go_sum: include_str!("coredns/go.sum") };
 
+const PROMETHEUS: Module = Module {
+    folder: "tests/cluster/prometheus",
+    // Targets are named in its configuration.
+    tags: "remove_all_sd",
+    go_mod: include_str!("prometheus/go.mod"),
+    go_sum: include_str!("prometheus/go.sum"),
+};
+
 const fn tool(name: &'static str, package: &'static str, module: &'static Module) -> Tool {
     Tool { name, package, module }
 }
@@ -63,6 +71,9 @@ const NODES: [Tool; 7] = [
     tool("ctr", "github.com/containerd/containerd/v2/cmd/ctr", &CONTAINERD),
     tool("coredns", ".", &COREDNS),
 ];
+
+/// What one has that is watched.
+const MONITORING: [Tool; 1] = [tool("prometheus", "github.com/prometheus/prometheus/cmd/prometheus", &PROMETHEUS)];
 
 /// What runs in pods, beside images of others.
 const PROGRAMS: [Tool; 2] = [tool("pause", "./pause", &KUBERNETES), tool("workload", "./workload", &KUBERNETES)];
@@ -91,10 +102,18 @@ impl Assets {
         Ok(assets)
     }
 
+    /// As `locate`, for Prometheus too. Blocks.
+    pub fn locate_with_monitoring() -> Result<Self, Error> {
+        let assets = Self::locate()?;
+        assets.build_missing(&MONITORING)?;
+        Ok(assets)
+    }
+
     /// The binary of this name.
     pub fn binary(&self, name: &str) -> PathBuf {
         let given = self.given.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
-        let module = CONTROL_PLANE.iter().chain(&NODES).find(|tool| tool.name == name).map_or(&KUBERNETES, |tool| tool.module);
+        let module =
+            CONTROL_PLANE.iter().chain(&NODES).chain(&MONITORING).find(|tool| tool.name == name).map_or(&KUBERNETES, |tool| tool.module);
         given.unwrap_or_else(|| self.folder(module).join(name))
     }
 
