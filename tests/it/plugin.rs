@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -113,7 +114,10 @@ async fn a_rotation_is_ordered_waited_for_and_shown() {
 async fn a_leaked_secret_is_revoked_by_one_command() {
     let teams = Teams::new().await;
     let leaked = teams.worker().await;
+    let made: Timestamp = credentials_of(&teams.clients().get("worker").await.unwrap())[0].created_at.parse().unwrap();
     let text = teams.told_by(&["revoke", "worker", "--wait"]).await;
+    let before = teams.clients().get("worker").await.unwrap().spec.revocation.unwrap().secrets_issued_before.unwrap();
+    assert_eq!(before.parse::<Timestamp>().unwrap().duration_since(made).as_nanos(), 1, "{before} after {made}");
     assert_in_order(&text, &["is refused from now on", "secretsIssuedBefore", "the Secret worker holds the new credential"]);
     assert!(!text.contains("the earlier one"), "{text}");
     let fresh = Credentials::read(&teams.kube, &teams.billing, "worker").await;
