@@ -100,7 +100,9 @@ pub struct AccessEntry {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.clientSecret) || has(self.privateKeyJwt) || has(self.serviceAccounts)")
-    .message("nothing is allowed here: write clientSecret: {}, privateKeyJwt: {jwks: {keys: [...]}} or serviceAccounts: [{name: ...}], or leave authentication out, which means clientSecret: {}"))]
+    .message("nothing is allowed here: write clientSecret: {}, privateKeyJwt: {jwks: {keys: [...]}} or serviceAccounts: [{name: ...}], or leave authentication out, which means clientSecret: {}"),
+    validation = Rule::new("!has(self.privateKeyJwt) || !has(self.privateKeyJwt.profile) || !(has(self.clientSecret) || has(self.serviceAccounts))")
+    .message("FAPI 2.0 clients authenticate by privateKeyJwt alone: leave clientSecret and serviceAccounts out, or profile"))]
 pub struct Authentication {
     /// With the secret in its Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,12 +151,23 @@ pub struct ClientSecret {
 /// away, and each jti is good for one request.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.profile) || !has(self.legacyAudience) || !self.legacyAudience")
+        .message("FAPI 2.0 takes the issuer alone as aud: leave legacyAudience out, or profile"),
+    validation = Rule::new("!has(self.profile) || self.jwks.keys.all(k, !has(k.alg) || k.alg != 'RS256')")
+        .message("FAPI 2.0 does not allow RS256: let the RSA key sign with PS256 (alg: PS256), or register one of P-256 or Ed25519")
+)]
 pub struct PrivateKeyJwt {
     /// The public halves of the keys that it signs with. They stand here, and are never fetched from a URL.
     pub jwks: JsonWebKeySet,
     /// true: aud may also be the URL of the token endpoint, as libraries older than RFC 10070 write it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub legacy_audience: Option<bool>,
+    /// FAPI2: what the FAPI 2.0 Security Profile asks of a client's authentication. aud is the issuer as a string, never an array; the
+    /// algorithm is PS256, ES256 or EdDSA; and there is no other method beside it. Tokens stay what they are. Absent: none of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["FAPI2"]))]
+    pub profile: Option<String>,
 }
 
 /// A client's access tokens.

@@ -4,6 +4,7 @@ use super::{
     credential::{Credential, CredentialId},
     jwk::VerificationKey,
     names::{ClientId, ObjectName, Scope},
+    resource::Algorithm,
     service_account::BoundServiceAccount,
     usage::Usage,
 };
@@ -26,8 +27,27 @@ pub enum SecretMethod {
 pub struct PrivateKeyJwt {
     /// The public halves of its keys, at least one.
     pub keys: Vec<VerificationKey>,
-    /// Whether its assertions may be addressed to the URL of the token endpoint, as before RFC 10070.
-    pub legacy_audience: bool,
+    /// How strictly its assertions are read.
+    pub profile: AssertionProfile,
+}
+
+/// How strictly the assertions of a client are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssertionProfile {
+    /// `aud` is the issuer identifier and nothing else (RFC 10070).
+    Rfc10070,
+    /// It may be the URL of the token endpoint as well, as before RFC 10070.
+    LegacyAudience,
+    /// FAPI 2.0 Security Profile: `aud` is the issuer identifier as a string (§5.3.2.1), and RS256 is not allowed (§5.4).
+    Fapi2,
+}
+
+impl AssertionProfile {
+    /// Whether assertions may be signed so.
+    #[must_use]
+    pub fn allows(self, algorithm: Algorithm) -> bool {
+        self != Self::Fapi2 || algorithm != Algorithm::Rs256
+    }
 }
 
 /// One line of `spec.access`: an API and the scopes that the client wants there.

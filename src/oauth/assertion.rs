@@ -8,6 +8,7 @@ use crate::domain::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
+use std::slice;
 use zeroize::Zeroizing;
 
 /// The `client_assertion_type` of a JWT (RFC 7523 §2.2).
@@ -24,8 +25,8 @@ pub struct Assertion {
     pub issuer: String,
     /// `sub`.
     pub subject: String,
-    /// `aud`, never empty.
-    pub audience: Vec<String>,
+    /// `aud`.
+    pub audience: Addressees,
     /// `jti`.
     pub id: Option<String>,
     /// The UID of the ServiceAccount that a token of Kubernetes is for.
@@ -37,6 +38,14 @@ pub struct Assertion {
     not_before: Option<i64>,
     signed: String,
     signature: Vec<u8>,
+}
+
+/// Whom an assertion is for (RFC 7519 §4.1.3): never nobody.
+pub enum Addressees {
+    /// Said as a string.
+    One(String),
+    /// Said as an array.
+    Listed(Vec<String>),
 }
 
 /// What is there is not what it should be.
@@ -111,6 +120,17 @@ impl Assertion {
     }
 }
 
+impl Addressees {
+    /// All of them, however they are said.
+    #[must_use]
+    pub fn all(&self) -> &[String] {
+        match self {
+            Self::One(one) => slice::from_ref(one),
+            Self::Listed(several) => several,
+        }
+    }
+}
+
 /// The alphabet of RFC 7515 §2: no padding, no white space, no bits left over.
 fn decoded(part: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(part).ok()
@@ -144,11 +164,12 @@ fn service_account_uid(claims: &Map<String, Value>) -> Option<String> {
     claims.get("kubernetes.io")?.get("serviceaccount")?.get("uid")?.as_str().map(str::to_owned)
 }
 
-/// RFC 7519 §4.1.3: a text, or an array of texts.
-fn audience(claims: &Map<String, Value>) -> Option<Vec<String>> {
+fn audience(claims: &Map<String, Value>) -> Option<Addressees> {
     match claims.get("aud")? {
-        Value::String(one) => Some(vec![one.clone()]),
-        Value::Array(several) if !several.is_empty() => several.iter().map(|one| one.as_str().map(str::to_owned)).collect(),
+        Value::String(one) => Some(Addressees::One(one.clone())),
+        Value::Array(several) if !several.is_empty() => {
+            several.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<_>>().map(Addressees::Listed)
+        }
         _ => None,
     }
 }

@@ -1,9 +1,15 @@
 //! private_key_jwt: a client proves who it is by a JWT that it signed (RFC 7523 §3 with the rules of RFC 10070, OpenID Connect
-//! Core §9).
+//! Core §9), and, for a client that says so, those of the FAPI 2.0 Security Profile (§5.3.2.1, §5.4).
 
-use super::{Error, assertion::Assertion, authn::Authority, metadata::Issuer, used::Refused};
+use super::{
+    Error,
+    assertion::{Addressees, Assertion},
+    authn::Authority,
+    metadata::Issuer,
+    used::Refused,
+};
 use crate::domain::{
-    client::{Client, PrivateKeyJwt},
+    client::{AssertionProfile, Client, PrivateKeyJwt},
     jwk::VerificationKey,
 };
 use serde_json::Value;
@@ -36,13 +42,13 @@ static NOBODYS: LazyLock<Vec<VerificationKey>> = LazyLock::new(|| {
 /// [`Error::InvalidClient`], whatever the reason; [`Error::TooManyTokens`] where there is no room to remember it.
 pub(super) fn verify(client_id: &str, assertion: &Assertion, client: Option<&Client>, authority: &Authority<'_, '_>) -> Result<(), Error> {
     let registered = client.and_then(|client| client.private_key_jwt.as_ref());
-    let is_signed = assertion.is_signed_by(registered.iter().flat_map(|registered| &registered.keys), &NOBODYS);
-    let (Some(client), Some(PrivateKeyJwt { legacy_audience, .. }), true) = (client, registered, is_signed) else {
+    let is_signed = assertion.is_signed_by(registered.into_iter().flat_map(usable_keys), &NOBODYS);
+    let (Some(client), Some(PrivateKeyJwt { profile, .. }), true) = (client, registered, is_signed) else {
         return Err(Error::InvalidClient);
     };
     let now = authority.now.as_second();
     let is_its_own = assertion.issuer == client_id && assertion.subject == client_id;
-    let is_for_us = is_addressed_to(authority.issuer, &assertion.audience, *legacy_audience);
+    let is_for_us = is_addressed_to(authority.issuer, &assertion.audience, *profile);
     match &assertion.id {
         Some(id) if is_its_own && is_for_us && assertion.is_timely(LIFE, now) && !client.disabled && !id.is_empty() => {
             let noted = authority.used.note(&client.id, id, assertion.ends_at(LIFE), now);
@@ -52,12 +58,19 @@ pub(super) fn verify(client_id: &str, assertion: &Assertion, client: Option<&Cli
     }
 }
 
-/// RFC 10070: the issuer identifier and nothing else. Libraries that are older write the URL of the token endpoint, or both.
-pub(super) fn is_addressed_to(issuer: &Issuer, audience: &[String], legacy: bool) -> bool {
+/// Policy registers no other key; what is registered all the same signs nothing.
+fn usable_keys(registered: &PrivateKeyJwt) -> impl Iterator<Item = &VerificationKey> {
+    registered.keys.iter().filter(|key| registered.profile.allows(key.algorithm()))
+}
+
+/// RFC 10070: the issuer identifier and nothing else. Libraries that are older write the URL of the token endpoint, or both; FAPI takes
+/// no array, not even of one.
+pub(super) fn is_addressed_to(issuer: &Issuer, audience: &Addressees, profile: AssertionProfile) -> bool {
     let is_issuer = |one: &String| one == issuer.as_str();
-    match audience {
-        [one] if is_issuer(one) => true,
-        all => legacy && all.iter().all(|one| is_issuer(one) || *one == issuer.token_endpoint()),
+    match (profile, audience) {
+        (AssertionProfile::Fapi2, Addressees::Listed(_)) => false,
+        (AssertionProfile::LegacyAudience, all) => all.all().iter().all(|one| is_issuer(one) || *one == issuer.token_endpoint()),
+        (AssertionProfile::Rfc10070 | AssertionProfile::Fapi2, all) => matches!(all.all(), [one] if is_issuer(one)),
     }
 }
 
@@ -75,9 +88,10 @@ mod tests {
         );
     }
 
-    /// J02, J03.
+    /// J02, J03: whether it is a string or an array matters to FAPI alone.
     #[test]
     fn an_assertion_is_for_the_issuer_alone_unless_the_client_opts_in_to_the_token_url() {
+        use AssertionProfile::{Fapi2, LegacyAudience, Rfc10070};
         let issuer = Issuer::parse("https://h/t").unwrap();
         let (own, token, slash, other) = ("https://h/t", "https://h/t/oauth2/token", "https://h/t/", "https://other");
         for (audience, strict, legacy) in [
@@ -92,8 +106,14 @@ mod tests {
             (vec!["https://h"], false, false),
         ] {
             let audience: Vec<String> = audience.into_iter().map(str::to_owned).collect();
-            assert_eq!(is_addressed_to(&issuer, &audience, false), strict, "{audience:?}");
-            assert_eq!(is_addressed_to(&issuer, &audience, true), legacy, "{audience:?}");
+            if let [one] = audience.as_slice() {
+                let one = Addressees::One(one.clone());
+                let verdicts = [Rfc10070, Fapi2, LegacyAudience].map(|profile| is_addressed_to(&issuer, &one, profile));
+                assert_eq!(verdicts, [strict, strict, legacy], "{audience:?}");
+            }
+            let all = Addressees::Listed(audience.clone());
+            let verdicts = [Rfc10070, Fapi2, LegacyAudience].map(|profile| is_addressed_to(&issuer, &all, profile));
+            assert_eq!(verdicts, [strict, false, legacy], "{audience:?}");
         }
     }
 }

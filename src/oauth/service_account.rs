@@ -8,7 +8,7 @@ use super::{
     private_key_jwt::is_addressed_to,
 };
 use crate::domain::{
-    client::RegisteredClient,
+    client::{AssertionProfile, RegisteredClient},
     names::ClientId,
     service_account::{BoundServiceAccount, ClusterIssuer, SUBJECT_PREFIX, subject},
 };
@@ -45,7 +45,7 @@ pub(super) fn verify<'s>(client_id: &str, assertion: &Assertion, authority: &Aut
         };
     };
     let is_signed = assertion.is_signed_by(&cluster.keys, &[]);
-    let is_for_us = is_addressed_to(authority.issuer, &assertion.audience, false);
+    let is_for_us = is_addressed_to(authority.issuer, &assertion.audience, AssertionProfile::Rfc10070);
     if !(is_signed && is_for_us && assertion.is_dated() && assertion.is_timely(LIFE, authority.now.as_second())) {
         return Err(Error::InvalidClient);
     }

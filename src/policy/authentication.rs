@@ -7,11 +7,12 @@ use super::{
 use crate::{
     api::client::{Authentication, ClientSecret, PrivateKeyJwt as Spec, ServiceAccount},
     domain::{
-        client::{PrivateKeyJwt, SecretMethod},
+        client::{AssertionProfile, PrivateKeyJwt, SecretMethod},
         jwk::VerificationKey,
         service_account::BoundServiceAccount,
     },
 };
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Most keys of a client; the schema says the same.
@@ -40,6 +41,12 @@ pub(super) fn methods(policy: &Policy, authentication: Option<&Authentication>, 
     };
     let accounts = authentication.and_then(|allowed| allowed.service_accounts.as_deref()).unwrap_or_default();
     let private_key_jwt = authentication.and_then(|allowed| allowed.private_key_jwt.as_ref());
+    let has_profile = private_key_jwt.is_some_and(|spec| spec.profile.is_some());
+    if has_profile && (secret.is_some() || !accounts.is_empty()) {
+        problems.invalid(
+            "spec.authentication: FAPI 2.0 clients authenticate by privateKeyJwt alone: leave clientSecret and serviceAccounts out, or profile",
+        );
+    }
     Methods {
         secret: secret.and_then(|secret| problems.note(secret_method(policy, secret.method.as_deref()))),
         private_key_jwt: private_key_jwt.and_then(|spec| keys(policy, spec, problems)),
@@ -96,16 +103,46 @@ fn keys(policy: &Policy, spec: &Spec, problems: &mut Problems) -> Option<Private
     if !policy.allows_private_key_jwt() {
         problems.forbidden(format!("{PATH}: the platform's policy does not allow private_key_jwt: write clientSecret: {{}} instead"));
     }
+    let profile = profile(spec, problems);
     let jwks = &spec.jwks.keys;
     if jwks.is_empty() || jwks.len() > MOST_KEYS {
         problems.invalid(format!("{PATH}.jwks.keys: 1 to {MOST_KEYS} keys"));
         return None;
     }
-    let read = |(at, jwk)| VerificationKey::from_jwk(jwk).map_err(|error| Problem::Invalid(format!("{PATH}.jwks.keys[{at}]: {error}")));
-    let keys: Vec<VerificationKey> = jwks.iter().enumerate().filter_map(|key| problems.note(read(key))).collect();
+    let mut keys = Vec::with_capacity(jwks.len());
+    for (at, jwk) in jwks.iter().enumerate() {
+        keys.extend(problems.note(key(jwk, profile).map_err(|why| Problem::Invalid(format!("{PATH}.jwks.keys[{at}]: {why}")))));
+    }
     let mut named = BTreeSet::new();
     if !keys.iter().filter_map(VerificationKey::kid).all(|kid| named.insert(kid)) {
         problems.invalid(format!("{PATH}.jwks.keys: two keys have the same kid: give each a name of its own"));
     }
-    Some(PrivateKeyJwt { keys, legacy_audience: spec.legacy_audience.unwrap_or_default() })
+    Some(PrivateKeyJwt { keys, profile })
+}
+
+fn profile(spec: &Spec, problems: &mut Problems) -> AssertionProfile {
+    const PATH: &str = "spec.authentication.privateKeyJwt";
+    match (spec.profile.as_deref(), spec.legacy_audience.unwrap_or_default()) {
+        (None, false) => AssertionProfile::Rfc10070,
+        (None, true) => AssertionProfile::LegacyAudience,
+        (Some("FAPI2"), legacy) => {
+            if legacy {
+                problems.invalid(format!("{PATH}: FAPI 2.0 takes the issuer alone as aud: leave legacyAudience out, or profile"));
+            }
+            AssertionProfile::Fapi2
+        }
+        (Some(other), _) => {
+            problems.invalid(format!("{PATH}.profile: {other:?} is unknown: write FAPI2, or leave it out"));
+            AssertionProfile::Fapi2
+        }
+    }
+}
+
+fn key(jwk: &Map<String, Value>, profile: AssertionProfile) -> Result<VerificationKey, String> {
+    let key = VerificationKey::from_jwk(jwk).map_err(|error| error.to_string())?;
+    if profile.allows(key.algorithm()) {
+        return Ok(key);
+    }
+    let name = key.algorithm().as_str();
+    Err(format!("FAPI 2.0 does not allow {name}: let the RSA key sign with PS256 (alg: PS256), or register one of P-256 or Ed25519"))
 }

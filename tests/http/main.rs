@@ -13,6 +13,7 @@ mod access_token;
 mod audit;
 mod authentication;
 mod discovery;
+mod fapi;
 mod fixture;
 mod form;
 mod grant;

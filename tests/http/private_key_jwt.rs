@@ -1,22 +1,30 @@
-//! Client authentication by private_key_jwt: the J rows. J12 is one of FAPI clients, which there are none of.
+//! Client authentication by private_key_jwt: the J rows, but for those of FAPI clients, which are in `fapi`.
 
 use crate::{
-    fixture::{ISSUER, SECRET, basic, refused, unauthorized},
+    fixture::{ISSUER, Replica, SECRET, basic, refused, unauthorized},
     signer::{JWT_BEARER, SIGNER, Signer, ask, ask_with, claims, replica, usual},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use keywright::{ambient, domain::resource::Algorithm};
+use keywright::{
+    ambient,
+    domain::{client::AssertionProfile, resource::Algorithm},
+};
 use serde_json::{Value, json};
 
 const GRANT: &str = "grant_type=client_credentials";
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     ambient::now().as_second()
 }
 
 fn pem(signer: &Signer) -> String {
     use base64::engine::general_purpose::STANDARD;
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(&*signer.key.to_pkcs8().unwrap()))
+}
+
+/// From now on the client's assertions are read so.
+pub(crate) fn follow(replica: &Replica, profile: AssertionProfile) {
+    replica.change_client(SIGNER, |known| known.client.private_key_jwt.as_mut().unwrap().profile = profile);
 }
 
 /// J01: signed by a library that is not ours.
@@ -60,7 +68,7 @@ async fn an_assertion_is_addressed_to_the_issuer_alone() {
     for audience in &others {
         assert_eq!(ask(&replica, &signer.assertion(&json!({"aud": audience}))).await.error(), unauthorized(), "{audience}");
     }
-    replica.change_client(SIGNER, |known| known.client.private_key_jwt.as_mut().unwrap().legacy_audience = true);
+    follow(&replica, AssertionProfile::LegacyAudience);
     for (audience, status) in others.iter().zip([200, 200, 200, 200, 401, 401, 401, 401, 401, 401, 401]) {
         assert_eq!(ask(&replica, &signer.assertion(&json!({"aud": audience}))).await.status, status, "{audience}");
     }

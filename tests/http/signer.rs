@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use keywright::{
     ambient,
     domain::{
-        client::{PrivateKeyJwt, RegisteredClient},
+        client::{AssertionProfile, PrivateKeyJwt, RegisteredClient},
         jwk::VerificationKey,
         resource::Algorithm,
     },
@@ -93,7 +93,7 @@ pub(crate) fn replica(keys: Vec<VerificationKey>) -> Replica {
     let replica = Replica::forbearing();
     let mut client = client("signer", vec![access("invoices", &["invoices.read"])]).client;
     client.secret_method = None;
-    client.private_key_jwt = Some(PrivateKeyJwt { keys, legacy_audience: false });
+    client.private_key_jwt = Some(PrivateKeyJwt { keys, profile: AssertionProfile::Rfc10070 });
     let known = RegisteredClient::new(client, Vec::new());
     replica.change(|snapshot| drop(snapshot.clients.insert(known.client.id.clone(), Arc::new(known))));
     replica

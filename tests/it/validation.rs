@@ -163,6 +163,29 @@ async fn keys_that_cannot_be_meant_are_refused_with_a_message_that_helps() {
     each_is_refused(rows).await;
 }
 
+/// J02, J12.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fapi_client_that_contradicts_its_profile_is_refused_with_a_message_that_helps() {
+    let p256 = r#"{kty: EC, crv: P-256, x: a, "y": b}"#;
+    let rs256 = "{kty: RSA, \"n\": a, e: AQAB, alg: RS256}";
+    let fapi = |keys: &str, more: &str, beside: &str| {
+        client(&format!("authentication: {{privateKeyJwt: {{profile: FAPI2, jwks: {{keys: [{keys}]}}{more}}}{beside}}}"))
+    };
+    each_is_refused(vec![
+        (fapi(&format!("{p256}, {rs256}"), "", ""), "FAPI 2.0 does not allow RS256: let the RSA key sign with PS256 (alg: PS256)"),
+        (fapi(p256, ", legacyAudience: true", ""), "FAPI 2.0 takes the issuer alone as aud: leave legacyAudience out, or profile"),
+        (fapi(p256, "", ", clientSecret: {}"), "FAPI 2.0 clients authenticate by privateKeyJwt alone"),
+        (fapi(p256, "", ", serviceAccounts: [{name: a}]"), "FAPI 2.0 clients authenticate by privateKeyJwt alone"),
+        (
+            client(&format!("authentication: {{privateKeyJwt: {{profile: FAPI1, jwks: {{keys: [{p256}]}}}}}}")),
+            r#"supported values: "FAPI2""#,
+        ),
+    ])
+    .await;
+    let (_, client, namespace) = place().await;
+    try_create(&client, &namespace, &fapi(p256, ", legacyAudience: false", "")).await.unwrap();
+}
+
 /// I03.
 #[tokio::test(flavor = "multi_thread")]
 async fn introspectors_that_cannot_be_meant_are_refused() {

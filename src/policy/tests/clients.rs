@@ -3,7 +3,10 @@
 use super::{Policy, Reason, client, object, policy, refused};
 use crate::{
     api::OAuthClient,
-    domain::{client::SecretMethod, names::ObjectName},
+    domain::{
+        client::{AssertionProfile, SecretMethod},
+        names::ObjectName,
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -167,6 +170,10 @@ fn what_the_platform_does_not_allow_a_client_is_a_policy_violation() {
 
 const P256: &str = "kty: EC, crv: P-256, x: f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU, y: x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
 
+const ED25519: &str = "kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+/// RFC 7515 A.2.
+const RSA: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+
 fn with_keys(keys: &str) -> OAuthClient {
     an_oauth_client(&format!("{{access: [], authentication: {{privateKeyJwt: {{jwks: {{keys: [{keys}]}}}}}}}}"))
 }
@@ -176,15 +183,52 @@ fn with_keys(keys: &str) -> OAuthClient {
 fn a_client_may_have_a_secret_or_keys_or_both() {
     let keys = client(&Policy::default(), &with_keys(&format!("{{{P256}, kid: a}}, {{{P256}, x5c: [MAA=]}}"))).unwrap();
     let registered = keys.private_key_jwt.unwrap();
-    assert_eq!((keys.secret_method, registered.keys.len(), registered.legacy_audience), (None, 2, false));
+    assert_eq!((keys.secret_method, registered.keys.len(), registered.profile), (None, 2, AssertionProfile::Rfc10070));
     assert_eq!(registered.keys[0].kid(), Some("a"));
     let both = format!(
         "{{access: [], authentication: {{clientSecret: {{}}, privateKeyJwt: {{legacyAudience: true, jwks: {{keys: [{{{P256}}}]}}}}}}}}"
     );
     let both = client(&Policy::default(), &an_oauth_client(&both)).unwrap();
-    assert_eq!((both.secret_method, both.private_key_jwt.unwrap().legacy_audience), (Some(SecretMethod::Any), true));
+    let profile = both.private_key_jwt.unwrap().profile;
+    assert_eq!((both.secret_method, profile), (Some(SecretMethod::Any), AssertionProfile::LegacyAudience));
     let neither = client(&Policy::default(), &an_oauth_client("{access: []}")).unwrap();
     assert!(neither.private_key_jwt.is_none());
+}
+
+/// J02, J12: FAPI 2.0 Security Profile §5.3.2.1, §5.4: what contradicts it is refused before a client can be of two minds.
+#[test]
+fn a_fapi_client_signs_by_what_the_profile_allows_and_does_nothing_else() {
+    let rsa = |alg: &str| format!("{{kty: RSA, alg: {alg}, e: AQAB, \"n\": {RSA}}}");
+    let with = |more: &str, keys: &str, beside: &str| {
+        an_oauth_client(&format!("{{access: [], authentication: {{privateKeyJwt: {{{more}, jwks: {{keys: [{keys}]}}}}{beside}}}}}"))
+    };
+    let (p256, ps256, rs256) = (format!("{{{P256}}}"), rsa("PS256"), rsa("RS256"));
+    let allowed = client(&Policy::default(), &with("profile: FAPI2", &format!("{p256}, {ps256}, {{{ED25519}}}"), "")).unwrap();
+    let registered = allowed.private_key_jwt.unwrap();
+    assert_eq!((registered.profile, registered.keys.len(), allowed.secret_method), (AssertionProfile::Fapi2, 3, None));
+    assert!(client(&Policy::default(), &with("legacyAudience: false", &rs256, "")).is_ok());
+    let alone =
+        "spec.authentication: FAPI 2.0 clients authenticate by privateKeyJwt alone: leave clientSecret and serviceAccounts out, or profile";
+    for (more, keys, beside, message) in [
+        ("profile: FAPI2", &p256, ", clientSecret: {}", alone),
+        ("profile: FAPI2", &p256, ", serviceAccounts: [{name: a}]", alone),
+        (
+            "profile: FAPI2, legacyAudience: true",
+            &p256,
+            "",
+            "spec.authentication.privateKeyJwt: FAPI 2.0 takes the issuer alone as aud: leave legacyAudience out, or profile",
+        ),
+        (
+            "profile: FAPI2",
+            &rs256,
+            "",
+            "spec.authentication.privateKeyJwt.jwks.keys[0]: FAPI 2.0 does not allow RS256: let the RSA key sign with PS256 (alg: PS256), or register one of P-256 or Ed25519",
+        ),
+        ("profile: FAPI3", &p256, "", "spec.authentication.privateKeyJwt.profile: \"FAPI3\" is unknown: write FAPI2, or leave it out"),
+    ] {
+        let refusal = refused(client(&Policy::default(), &with(more, keys, beside)));
+        assert_eq!(refusal, (Reason::InvalidSpec, message.to_owned()), "{more} {beside}");
+    }
 }
 
 /// S16: what the schema does not see is refused here.
