@@ -5,6 +5,7 @@
 //! end of any part: whoever watches the process starts it anew.
 
 mod parts;
+mod served;
 mod settings;
 mod tasks;
 

@@ -2,6 +2,7 @@
 
 use super::{
     RunError,
+    served::{self, Served},
     settings::{Certificate, Settings},
     tasks::{Task, Tasks},
 };
@@ -13,7 +14,6 @@ use crate::{
     cluster,
     controller::{Controller, Parts},
     installation::Reach,
-    keys::certificate,
     lease::{Candidate, Leadership, Terms},
     metrics::{self, CertificateMetrics, RememberedAssertions, SigningKeys, SnapshotAge, TokenMetrics},
     oauth::{
@@ -22,11 +22,7 @@ use crate::{
         used::UsedAssertions,
     },
     policy::Quota,
-    registry::{
-        Registry,
-        feed::{self, Event, Source},
-        index::Index,
-    },
+    registry::{Registry, feed::Source, index::Index},
     replica::{
         contact::{Contact, Moment, Patience},
         heartbeat::{Heartbeat, Identity, Links, Pace},
@@ -34,25 +30,18 @@ use crate::{
         use_reporter::UseReporter,
     },
     revocation,
-    server::{self, BodyLimits, Endpoint, Limits, Listener, Operations, TlsMode, tls::ServingCertificate},
+    server::{self, BodyLimits, Endpoint, Limits, Listener, Operations, TlsMode},
     service_accounts::{desk::Desk, keeper},
 };
-use arc_swap::ArcSwapOption;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, Config};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use std::{
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-};
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 /// Time for one answer to a read or a write.
@@ -94,15 +83,6 @@ pub(super) struct Once {
     pub(super) heartbeat: Heartbeat,
     pub(super) reporter: UseReporter,
     pub(super) metrics: prometheus_client::registry::Registry,
-}
-
-/// The certificate in use, and what clients have to trust.
-#[derive(Default)]
-struct Served {
-    certificate: Arc<ServingCertificate>,
-    trusted: Arc<ArcSwapOption<String>>,
-    installed: Arc<AtomicBool>,
-    metrics: CertificateMetrics,
 }
 
 impl Replica {
@@ -188,7 +168,7 @@ impl Replica {
         tasks.spawn(Task::Keys, registry().follow_keys(keys, wanted(), stop.clone()));
         tasks.spawn(Task::Snapshot, registry().swap(stop.clone()));
         if let Certificate::Secret(name) = &self.settings.certificate {
-            let certificate = follow_certificate(self.own_secret(name), Arc::clone(&self.served), registry(), stop.clone());
+            let certificate = served::follow(self.own_secret(name), Arc::clone(&self.served), registry(), stop.clone());
             tasks.spawn(Task::Certificate, certificate);
         }
     }
@@ -331,23 +311,6 @@ fn rate(quota: Quota) -> Rate {
     Rate::per_second(quota.burst, quota.tokens_per_second)
 }
 
-impl Served {
-    fn install(&self, secret: &Secret) {
-        let name = secret.name_any();
-        let data = secret.data.clone().unwrap_or_default();
-        match certificate::ServingCertificate::parse(&data) {
-            Ok(parsed) => {
-                self.metrics.installed(&parsed);
-                self.certificate.install(parsed.certified_key);
-                self.trusted.store(parsed.ca.map(Arc::new));
-                self.installed.store(true, Ordering::Release);
-                tracing::info!(secret = name, until = %parsed.not_after, "serving certificate in use");
-            }
-            Err(error) => tracing::error!(secret = name, %error, "the serving certificate cannot be used; the one before stays in use"),
-        }
-    }
-}
-
 /// Leads whenever the Lease is held, until `stop`.
 async fn lead(controller: Controller, mut leadership: Leadership, registry: Arc<Registry>, stop: CancellationToken) {
     let mut seen = registry.seen();
@@ -374,27 +337,4 @@ async fn lead(controller: Controller, mut leadership: Leadership, registry: Arc<
         term.cancel();
         work.await;
     }
-}
-
-/// Installs the certificate whenever its Secret changes. One that cannot be used changes nothing.
-async fn follow_certificate(source: Source<Secret>, served: Arc<Served>, registry: Arc<Registry>, stop: CancellationToken) {
-    let (sink, mut events) = mpsc::channel(16);
-    let (_wanted, unwanted) = watch::channel(None);
-    let feed = feed::run(source, sink, unwanted, stop);
-    let install = async {
-        while let Some(event) = events.recv().await {
-            let secret = match event {
-                Event::Listed { objects, .. } => objects.into_iter().next(),
-                Event::Applied { object, .. } => Some(object),
-                Event::Deleted { .. } | Event::Lapsed { .. } => None,
-                Event::Unreadable { .. } | Event::Progress { .. } | Event::Agreed { .. } => continue,
-            };
-            if let Some(secret) = secret {
-                served.install(&secret);
-            }
-            // Every Secret and ConfigMap says what is to be trusted; the leader makes a certificate that is gone.
-            registry.touch_everything();
-        }
-    };
-    tokio::join!(feed, install);
 }
