@@ -26,6 +26,7 @@ pub(crate) fn endpoint(algorithm: Algorithm, secret: &SecretValue) -> Router {
         snapshot: Arc::new(arc_swap::ArcSwap::from_pointee(snapshot(algorithm, secret))),
         contact: Arc::new(in_contact()),
         issuer: Issuer::parse("https://keywright.auth.svc").unwrap(),
+        algorithm,
         lifetimes: Default::default(),
         body_limits: Default::default(),
         used_assertions: Arc::default(),

@@ -73,6 +73,14 @@ pub struct Resource {
     pub max_lifetime: Option<SignedDuration>,
 }
 
+impl Resource {
+    /// Whether its owner lets that `OAuthClient` introspect its tokens: one of its own namespace that it names.
+    #[must_use]
+    pub fn may_be_introspected_by(&self, caller: &ObjectName) -> bool {
+        self.object.namespace == caller.namespace && self.introspectors.contains(&caller.name)
+    }
+}
+
 impl Algorithm {
     /// Every one.
     pub const ALL: [Self; 4] = [Self::Rs256, Self::Es256, Self::Ps256, Self::EdDsa];

@@ -63,7 +63,7 @@ impl Serialize for Claims<'_> {
 ///
 /// # Errors
 /// Where a claim cannot be written as JSON. Values that were read from JSON always can.
-pub fn signing_input(header: &str, claims: &Claims<'_>) -> Result<String, serde_json::Error> {
+pub fn signing_input(header: &str, claims: &impl Serialize) -> Result<String, serde_json::Error> {
     let mut token = String::with_capacity(1_024);
     token.push_str(header);
     token.push('.');

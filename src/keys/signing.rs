@@ -118,6 +118,12 @@ impl SigningKey {
         }
     }
 
+    /// The same for another kind of JWT, encoded anew.
+    #[must_use]
+    pub fn header_of(&self, typ: &str) -> String {
+        encoded_header(self.algorithm(), &self.kid, typ)
+    }
+
     /// The JWS signature of `input` (RFC 7515 §5.1); for ES256 the 64 bytes R ‖ S, not DER (RFC 7518 §3.4).
     ///
     /// # Errors
@@ -141,7 +147,7 @@ impl SigningKey {
         let algorithm = pair.algorithm();
         let public = pair.public_key().ok_or(SigningError::Failed(algorithm.as_str()))?;
         let kid = public.thumbprint();
-        let [at_jwt_header, jwt_header] = [TokenType::AtJwt, TokenType::Jwt].map(|typ| encoded_header(algorithm, &kid, typ));
+        let [at_jwt_header, jwt_header] = [TokenType::AtJwt, TokenType::Jwt].map(|typ| encoded_header(algorithm, &kid, typ.as_str()));
         Ok(Self { pair, kid, public, at_jwt_header, jwt_header })
     }
 
@@ -182,8 +188,8 @@ impl Pair {
     }
 }
 
-fn encoded_header(algorithm: Algorithm, kid: &str, typ: TokenType) -> String {
-    let header = serde_json::json!({ "alg": algorithm.as_str(), "kid": kid, "typ": typ.as_str() });
+fn encoded_header(algorithm: Algorithm, kid: &str, typ: &str) -> String {
+    let header = serde_json::json!({ "alg": algorithm.as_str(), "kid": kid, "typ": typ });
     URL_SAFE_NO_PAD.encode(header.to_string())
 }
 

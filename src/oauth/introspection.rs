@@ -1,6 +1,6 @@
 //! Whether a token is active (RFC 7662): asked by the API that it is for, and answered to nobody else.
 
-use super::{access_token::AccessToken, metadata::Issuer};
+use super::{Error, access_token::AccessToken, metadata::Issuer};
 use crate::{
     domain::{
         client::Client,
@@ -11,10 +11,35 @@ use crate::{
     revocation::list::{Revoked, TokenHash},
 };
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
-/// RFC 7662 §2.2: what is said of a token of which nothing else is said.
-pub const INACTIVE: &[u8] = br#"{"active":false}"#;
+/// What is said of a token (RFC 7662 §2.2).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Said(Map<String, Value>);
+
+impl Said {
+    /// That it is not active, and nothing else.
+    #[must_use]
+    pub fn inactive() -> Self {
+        Self([("active".to_owned(), json!(false))].into_iter().collect())
+    }
+
+    /// Whether it is said to be active.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.0.get("active") == Some(&json!(true))
+    }
+
+    /// The JSON object.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where it cannot be written, which what was read from JSON always can.
+    pub fn body(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(&self.0).map_err(|_| Error::Internal)
+    }
+}
 
 /// Why a token is not active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +50,7 @@ pub enum Inactive {
     AsFarAsKnown,
 }
 
-/// What is said of an active token, as JSON: all that it claims, and what kind it is.
+/// What is said of an active token: all that it claims, and what kind it is.
 ///
 /// # Errors
 /// [`Inactive`], for whatever reason, and for everybody whom the owner of the API does not name.
@@ -35,7 +60,7 @@ pub fn introspect(
     (snapshot, keys, revoked): (&Snapshot, &KeySet, &Revoked),
     issuer: &Issuer,
     now: Timestamp,
-) -> Result<Vec<u8>, Inactive> {
+) -> Result<Said, Inactive> {
     let token = AccessToken::verified(token, issuer, keys).filter(|token| now.as_second() < token.expires_at).ok_or(Inactive::ByItself)?;
     if revoked.contains(&TokenHash::of(&token.id)) {
         return Err(Inactive::ByItself);
@@ -46,16 +71,14 @@ pub fn introspect(
     let mut said = token.claims;
     said.insert("active".to_owned(), json!(true));
     said.insert("token_type".to_owned(), json!("Bearer"));
-    Ok(Value::Object(said).to_string().into_bytes())
+    Ok(Said(said))
 }
 
 /// The owner of the API names its callers: clients of its own namespace.
 fn may_introspect(caller: &Client, token: &AccessToken, snapshot: &Snapshot) -> bool {
     let audience = Audience::parse(&token.audience).ok();
     let resource = audience.and_then(|audience| snapshot.audiences.get(&audience)).and_then(|name| snapshot.resources.get(name));
-    resource.is_some_and(|resource| {
-        resource.object.namespace == caller.object.namespace && resource.introspectors.contains(&caller.object.name)
-    })
+    resource.is_some_and(|resource| resource.may_be_introspected_by(&caller.object))
 }
 
 /// Its client is there, is the one that it was issued to, and may have tokens. One of a name that was created anew is another.

@@ -148,6 +148,9 @@ struct Metadata<'a> {
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
     introspection_endpoint_auth_methods_supported: [&'static str; 3],
     introspection_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
+    /// RFC 9701 §7.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    introspection_signing_alg_values_supported: Vec<&'static str>,
     revocation_endpoint_auth_methods_supported: [&'static str; 3],
     revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -162,23 +165,28 @@ struct OpenId {
     id_token_signing_alg_values_supported: Vec<&'static str>,
 }
 
-/// The document of RFC 8414 §2.
+/// The document of RFC 8414 §2, with the algorithms in use.
 #[must_use]
-pub fn oauth_metadata(issuer: &Issuer) -> Vec<u8> {
-    document(issuer, None)
+pub fn oauth_metadata(issuer: &Issuer, algorithms: impl IntoIterator<Item = Algorithm>) -> Vec<u8> {
+    document(issuer, names(algorithms), None)
 }
 
-/// The document of OpenID Connect Discovery 1.0 §3, with the algorithms in use.
+/// The document of OpenID Connect Discovery 1.0 §3, likewise.
 #[must_use]
 pub fn openid_configuration(issuer: &Issuer, algorithms: impl IntoIterator<Item = Algorithm>) -> Vec<u8> {
-    let algorithms = algorithms.into_iter().map(Algorithm::as_str).collect();
-    document(issuer, Some(OpenId { subject_types_supported: ["public"], id_token_signing_alg_values_supported: algorithms }))
+    let algorithms = names(algorithms);
+    let openid = OpenId { subject_types_supported: ["public"], id_token_signing_alg_values_supported: algorithms.clone() };
+    document(issuer, algorithms, Some(openid))
+}
+
+fn names(algorithms: impl IntoIterator<Item = Algorithm>) -> Vec<&'static str> {
+    algorithms.into_iter().map(Algorithm::as_str).collect()
 }
 
 /// How clients authenticate, at every endpoint. A ServiceAccount token is a private_key_jwt of the cluster's making.
 const METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 
-fn document(issuer: &Issuer, openid: Option<OpenId>) -> Vec<u8> {
+fn document(issuer: &Issuer, signing: Vec<&'static str>, openid: Option<OpenId>) -> Vec<u8> {
     let metadata = Metadata {
         issuer: issuer.as_str(),
         token_endpoint: issuer.token_endpoint(),
@@ -191,6 +199,7 @@ fn document(issuer: &Issuer, openid: Option<OpenId>) -> Vec<u8> {
         token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         introspection_endpoint_auth_methods_supported: METHODS,
         introspection_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
+        introspection_signing_alg_values_supported: signing,
         revocation_endpoint_auth_methods_supported: METHODS,
         revocation_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         openid,
@@ -252,12 +261,12 @@ mod tests {
         assert_eq!(with_path.token_endpoint(), "https://h:1/t/oauth2/token");
     }
 
-    /// W01, W03, W04, A04.
+    /// W01, W03, W04, A04, I06.
     #[test]
     fn the_oauth_document_says_what_is_there_and_no_more() {
         let issuer = Issuer::parse("https://h/t").unwrap();
         assert_eq!(
-            read(&oauth_metadata(&issuer)),
+            read(&oauth_metadata(&issuer, [Algorithm::Es256])),
             json!({
                 "issuer": "https://h/t",
                 "token_endpoint": "https://h/t/oauth2/token",
@@ -267,6 +276,7 @@ mod tests {
                 "revocation_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "PS256", "EdDSA"],
                 "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
                 "introspection_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "PS256", "EdDSA"],
+                "introspection_signing_alg_values_supported": ["ES256"],
                 "jwks_uri": "https://h/t/oauth2/jwks",
                 "response_types_supported": [],
                 "grant_types_supported": ["client_credentials"],
@@ -274,13 +284,15 @@ mod tests {
                 "token_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "PS256", "EdDSA"],
             })
         );
+        let without_keys = read(&oauth_metadata(&issuer, []));
+        assert_eq!(without_keys["introspection_signing_alg_values_supported"], Value::Null);
     }
 
     /// W05, W09.
     #[test]
     fn the_openid_document_adds_what_strict_readers_want() {
         let issuer = Issuer::parse("https://h").unwrap();
-        let mut expected = read(&oauth_metadata(&issuer));
+        let mut expected = read(&oauth_metadata(&issuer, [Algorithm::Rs256, Algorithm::Es256]));
         expected["subject_types_supported"] = json!(["public"]);
         expected["id_token_signing_alg_values_supported"] = json!(["RS256", "ES256"]);
         assert_eq!(read(&openid_configuration(&issuer, [Algorithm::Rs256, Algorithm::Es256])), expected);

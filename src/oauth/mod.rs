@@ -1,4 +1,4 @@
-//! The protocol (RFC 6749, 7521, 7523, 8414, 8707, 9068, 10070), as functions of a request, a snapshot and the time. No socket, no API
+//! The protocol (RFC 6749, 7521, 7523, 7662, 8414, 8707, 9068, 9701, 10070), as functions of a request, a snapshot and the time. No socket, no API
 //! server, no clock. Every error is made by one table (`error`).
 //!
 //! A token request passes through these in order:
@@ -20,6 +20,7 @@ pub mod error;
 pub mod form;
 pub mod grant;
 pub mod introspection;
+pub mod introspection_jwt;
 pub mod issue;
 pub mod json;
 pub mod metadata;

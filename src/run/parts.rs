@@ -290,6 +290,7 @@ impl Replica {
             snapshot: self.registry.snapshot(),
             contact: Arc::clone(&self.contact),
             issuer: self.settings.issuer.clone(),
+            algorithm: self.settings.installation.algorithm,
             lifetimes: Lifetimes { max: policy.max_lifetime, ..Lifetimes::default() },
             body_limits: BodyLimits::default(),
             used_assertions: Arc::clone(&self.used_assertions),

@@ -115,6 +115,7 @@ mod tests {
         let long_ago = json!(1_000_000_000);
         for (header, claims, key, words) in [
             (header("JWT", "one"), good.clone(), &own, "not at+jwt"),
+            (header("token-introspection+jwt", "one"), good.clone(), &own, "not at+jwt"),
             (header("at+jwt", "two"), good.clone(), &own, "\"two\""),
             (header("at+jwt", "one"), good, &other, "InvalidSignature"),
             (header("at+jwt", "one"), claims("iss", json!("https://other")), &own, "InvalidIssuer"),

@@ -29,7 +29,10 @@ struct Document {
 
 /// `/.well-known/oauth-authorization-server`, RFC 8414.
 pub(super) async fn oauth_metadata(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
-    respond_with(&request, || Ok(Document::of(metadata::oauth_metadata(&endpoint.issuer))))
+    respond_with(&request, || {
+        let keys = keys(&endpoint)?;
+        Ok(Document::of(metadata::oauth_metadata(&endpoint.issuer, keys.active.keys().copied())))
+    })
 }
 
 /// `/.well-known/openid-configuration`.

@@ -3,6 +3,7 @@
 use super::{BodyLimits, discovery, introspection::introspection, respond::respond, revocation::revocation, token::token};
 use crate::{
     audit,
+    domain::resource::Algorithm,
     metrics::TokenMetrics,
     oauth::{
         Error,
@@ -28,6 +29,8 @@ pub struct Endpoint {
     pub contact: Arc<Contact>,
     /// Who issues: configuration alone, never the request's Host (H06).
     pub issuer: Issuer,
+    /// What is signed with for an API that does not say: the installation's.
+    pub algorithm: Algorithm,
     /// The installation's default and longest lifetime of tokens.
     pub lifetimes: Lifetimes,
     /// How large and slow a body may be.

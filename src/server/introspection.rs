@@ -1,4 +1,4 @@
-//! The introspection endpoint (RFC 7662).
+//! The introspection endpoint (RFC 7662, RFC 9701).
 
 use super::{
     Endpoint, Peer, body,
@@ -9,7 +9,8 @@ use crate::{
     metrics::Introspected,
     oauth::{
         Error,
-        introspection::{INACTIVE, Inactive, introspect},
+        introspection::{Inactive, Said, introspect},
+        introspection_jwt,
         presented_token::PresentedToken,
         request::Head,
         throttle::Wait,
@@ -26,26 +27,45 @@ use std::sync::Arc;
 pub(super) async fn introspection(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
     let answer = answer(&endpoint, request).await;
     endpoint.metrics.introspected(match &answer {
-        Ok(body) if body == INACTIVE => Introspected::Inactive,
-        Ok(_) => Introspected::Active,
+        Ok(Answer { is_active: true, .. }) => Introspected::Active,
+        Ok(_) => Introspected::Inactive,
         Err(_) => Introspected::Refused,
     });
     match answer {
-        Ok(body) => respond::respond_with_token(body),
+        Ok(Answer { body, is_jwt: true, .. }) => respond::respond_with_introspection_jwt(body),
+        Ok(Answer { body, .. }) => respond::respond_with_token(body),
         Err(error) => respond::respond(error),
     }
 }
 
-async fn answer(endpoint: &Endpoint, request: Request) -> Result<Vec<u8>, Error> {
+/// What is said, in the form that the caller asked for.
+struct Answer {
+    body: Vec<u8>,
+    is_jwt: bool,
+    is_active: bool,
+}
+
+async fn answer(endpoint: &Endpoint, request: Request) -> Result<Answer, Error> {
     let (parts, body) = request.into_parts();
     let head = Head::read(&parts.method, &parts.headers)?;
     let body = body::read(body, endpoint.body_limits).await?;
     let request = head.presented_token(&body)?;
     let presented = request.presented.as_ref();
-    settled(endpoint, presented, Peer::of(&parts), |caller| decide(endpoint, &request, caller)).await
+    let is_jwt = introspection_jwt::is_wanted(&parts.headers);
+    let decided = settled(endpoint, presented, Peer::of(&parts), |caller| {
+        let said = decide(endpoint, &request, caller)?;
+        let body = if is_jwt { signed(endpoint, &said, caller) } else { said.body() }?;
+        Ok(Answer { body, is_jwt, is_active: said.is_active() })
+    });
+    decided.await
 }
 
-fn decide(endpoint: &Endpoint, request: &PresentedToken<'_>, caller: Caller<'_>) -> Result<Vec<u8>, Error> {
+fn signed(endpoint: &Endpoint, said: &Said, Caller { client, snapshot, keys, moment, .. }: Caller<'_>) -> Result<Vec<u8>, Error> {
+    let algorithm = introspection_jwt::algorithm(client, snapshot, endpoint.algorithm);
+    introspection_jwt::sign(said, client, (&endpoint.issuer, moment.wall), (algorithm, keys))
+}
+
+fn decide(endpoint: &Endpoint, request: &PresentedToken<'_>, caller: Caller<'_>) -> Result<Said, Error> {
     let Caller { client, snapshot, keys, moment, standing, .. } = caller;
     let token = request.token.as_deref().ok_or(Error::MissingParameter("token"))?;
     let quota = &endpoint.throttle.introspection;
@@ -55,6 +75,6 @@ fn decide(endpoint: &Endpoint, request: &PresentedToken<'_>, caller: Caller<'_>)
         Ok(said) => Ok(said),
         // What is not known here may be known elsewhere.
         Err(Inactive::AsFarAsKnown) if standing == Standing::Doubt => Err(Error::InDoubt),
-        Err(_) => Ok(INACTIVE.to_vec()),
+        Err(_) => Ok(Said::inactive()),
     }
 }

@@ -27,9 +27,19 @@ pub(super) fn respond(error: Error) -> Response {
     response
 }
 
-/// The answer that carries a token (RFC 6749 §5.1).
+/// The answer that carries a token (RFC 6749 §5.1), or what one says.
 pub(super) fn respond_with_token(body: Vec<u8>) -> Response {
-    let fields = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE), (header::PRAGMA, NO_CACHE)];
+    respond_once(JSON, body)
+}
+
+/// The answer that carries what a token says as a JWT (RFC 9701 §5).
+pub(super) fn respond_with_introspection_jwt(body: Vec<u8>) -> Response {
+    respond_once(HeaderValue::from_static("application/token-introspection+jwt"), body)
+}
+
+/// An answer that nobody may keep for another request.
+fn respond_once(content_type: HeaderValue, body: Vec<u8>) -> Response {
+    let fields = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, NO_STORE), (header::PRAGMA, NO_CACHE)];
     assembled(StatusCode::OK, fields.into_iter().collect(), body)
 }
 

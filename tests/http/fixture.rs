@@ -155,6 +155,7 @@ impl Replica {
             snapshot: Arc::clone(&snapshot),
             contact: Arc::new(contact.record()),
             issuer: Issuer::parse(issuer).unwrap(),
+            algorithm: Algorithm::Rs256,
             lifetimes: Lifetimes::default(),
             body_limits,
             used_assertions: Arc::default(),

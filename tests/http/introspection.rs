@@ -1,4 +1,4 @@
-//! Introspection: the I rows. I06 (signed answers, RFC 9701) is left out.
+//! Introspection: the I rows, but for I06 (signed answers), which are in `introspection_jwt`.
 
 use crate::{
     fixture::{Answer, INVOICES, ISSUER, InContact, Replica, SECRET, basic, client, refused, unauthorized},
@@ -22,14 +22,14 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The API invoices, as a client of its own namespace.
-const API: &str = "shop.api";
+pub(crate) const API: &str = "shop.api";
 
 fn replica() -> Replica {
     with_api(Replica::new())
 }
 
 /// A client of the API's namespace, which the API names; and one that it does not name.
-fn with_api(replica: Replica) -> Replica {
+pub(crate) fn with_api(replica: Replica) -> Replica {
     for name in ["api", "stranger"] {
         let mut client = client(name, vec![]).client;
         client.id = ClientId::parse(&format!("shop.{name}")).unwrap();
@@ -41,7 +41,7 @@ fn with_api(replica: Replica) -> Replica {
     replica
 }
 
-async fn ask(replica: &Replica, fields: &[(axum::http::HeaderName, &str)], body: &str) -> Answer {
+pub(crate) async fn ask(replica: &Replica, fields: &[(axum::http::HeaderName, &str)], body: &str) -> Answer {
     let mut request = Request::post("/oauth2/introspect").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     request = request.extension(Peer("127.0.0.1".parse().unwrap()));
     for (name, value) in fields {
@@ -50,17 +50,17 @@ async fn ask(replica: &Replica, fields: &[(axum::http::HeaderName, &str)], body:
     replica.ask(request.body(Body::from(body.to_owned())).unwrap()).await
 }
 
-async fn introspected_by(replica: &Replica, caller: &str, token: &str) -> Answer {
+pub(crate) async fn introspected_by(replica: &Replica, caller: &str, token: &str) -> Answer {
     ask(replica, &[basic(caller, SECRET)], &format!("token={token}")).await
 }
 
 /// Whether the answer is the one that says nothing.
-fn is_inactive(answer: &Answer) -> bool {
+pub(crate) fn is_inactive(answer: &Answer) -> bool {
     assert_eq!((answer.status.as_u16(), &answer.headers[header::CACHE_CONTROL]), (200, &"no-store".parse().unwrap()), "{answer:?}");
     answer.body == br#"{"active":false}"#
 }
 
-async fn token(replica: &Replica, client_id: &str) -> String {
+pub(crate) async fn token(replica: &Replica, client_id: &str) -> String {
     replica.token(client_id, "").await.json()["access_token"].as_str().unwrap().to_owned()
 }
 

@@ -18,6 +18,7 @@ mod fixture;
 mod form;
 mod grant;
 mod introspection;
+mod introspection_jwt;
 mod limits;
 mod operations;
 mod private_key_jwt;
