@@ -14,6 +14,6 @@ mod trace;
 mod writer;
 
 pub use desk::{Desk, REFUSALS_PER_SECOND, Share, ShareError};
-pub use event::{Event, Token, Wanted, Who};
+pub use event::{Event, Probe, Token, Wanted, Who};
 pub use trace::trace_id;
 pub use writer::write;

@@ -161,6 +161,10 @@ pub struct RunArgs {
     /// Answer also at the paths of PingFederate (/as/token.oauth2, /as/introspect.oauth2, /as/revoke_token.oauth2, /pf/JWKS).
     #[arg(long, env = "KEYWRIGHT_PING_FEDERATE_PATHS")]
     pub ping_federate_paths: bool,
+    /// Make tokens by which owners of APIs find out whether these verify them, for ServiceAccounts that may create
+    /// protectedresources/probe.
+    #[arg(long, env = "KEYWRIGHT_VERIFIER_PROBES")]
+    pub verifier_probes: bool,
     /// The part of the issued tokens that the audit log names: from 0 (none) to 1 (all), as 0.01 for one in a hundred. It names refusals in any case.
     #[arg(long, env = "KEYWRIGHT_AUDIT_SUCCESSES", default_value = "1", value_parser = Share::from_str)]
     pub audit_successes: Share,

@@ -31,6 +31,7 @@ pub(crate) fn endpoint(algorithm: Algorithm, secret: &SecretValue) -> Router {
         body_limits: Default::default(),
         used_assertions: Arc::default(),
         ping_federate_paths: false,
+        strangers: None,
         revocations: keywright::revocation::desk::Desk::new().0,
         service_accounts: keywright::service_accounts::desk::Desk::new().0,
         throttle: Throttle::new(None),

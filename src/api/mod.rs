@@ -27,6 +27,12 @@ pub use resource::{ProtectedResource, ProtectedResourceSpec, ProtectedResourceSt
 /// The API group.
 pub const GROUP: &str = "keywright.dev";
 
+/// The `ProtectedResource`s as the API server's paths and RBAC call them.
+pub const RESOURCES: &str = "protectedresources";
+
+/// What nobody serves below them: a right on it lets a ServiceAccount have tokens to probe an API with.
+pub const SUBRESOURCE_PROBE: &str = "probe";
+
 /// The installation that serves objects without `spec.issuer`.
 pub const DEFAULT_ISSUER: &str = "default";
 

@@ -88,7 +88,7 @@ impl Desk {
 
     /// Hands in an event. `now` is a monotonic clock, `draw` gives a random number.
     pub fn tell(&self, mut event: Event, now: Duration, draw: impl FnOnce() -> u32) {
-        if !event.is_refusal() && !self.successes.takes(draw) {
+        if event.is_commonplace() && !self.successes.takes(draw) {
             return;
         }
         if event.is_refusal() && !self.refusals.lock().unwrap_or_else(PoisonError::into_inner).has_room(now) {

@@ -26,6 +26,8 @@ pub struct Event {
     wanted: Wanted,
     #[serde(flatten)]
     token: Option<Token>,
+    #[serde(flatten)]
+    probe: Option<Probe>,
     /// As in the metric's label.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -73,6 +75,23 @@ pub struct Token {
     pub expires_in: i64,
 }
 
+/// Tokens to probe an API with, which none may accept: who asked, what for, and how many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// `<namespace>/<name>`, once it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+    /// The same of the API, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protected_resource: Option<String>,
+    /// The audience.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// How many; of a refusal none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<usize>,
+}
+
 impl Who {
     /// Who somebody says to be. Decided by the text alone, so that its time says nothing of which clients exist.
     #[must_use]
@@ -113,6 +132,14 @@ impl Event {
         Self { message: "token refused", reason, description, who, wanted, ..Self::new(timestamp, address) }
     }
 
+    /// That a request for tokens to probe an API with was answered so.
+    #[must_use]
+    pub fn probed(timestamp: Timestamp, address: IpAddr, probe: Probe, refusal: Option<(&'static str, String)>) -> Self {
+        let message = if refusal.is_some() { "probe refused" } else { "probe tokens issued" };
+        let (reason, description) = refusal.unzip();
+        Self { message, probe: Some(probe), reason, description, ..Self::new(timestamp, address) }
+    }
+
     /// The same, as part of a trace.
     #[must_use]
     pub fn traced(self, trace_id: Option<String>) -> Self {
@@ -131,7 +158,13 @@ impl Event {
     /// Whether no token was issued.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        self.token.is_none()
+        self.reason.is_some()
+    }
+
+    /// Whether there are many of its kind, so that a part of them may be enough.
+    #[must_use]
+    pub fn is_commonplace(&self) -> bool {
+        self.token.is_some()
     }
 
     fn new(timestamp: Timestamp, address: IpAddr) -> Self {
@@ -145,6 +178,7 @@ impl Event {
             who: Who::default(),
             wanted: Wanted::default(),
             token: None,
+            probe: None,
             reason: None,
             description: None,
             left_out: 0,

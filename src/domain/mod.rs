@@ -9,6 +9,7 @@ pub mod grants;
 pub mod jwk;
 pub mod key_rotation;
 pub mod names;
+pub mod probe;
 pub mod resource;
 pub mod rotation;
 pub mod service_account;

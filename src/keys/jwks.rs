@@ -61,6 +61,12 @@ impl PublicKey {
         }
     }
 
+    /// As a JWK (RFC 7517 §4), without a name.
+    #[must_use]
+    pub fn jwk(&self) -> serde_json::Value {
+        serde_json::json!(self.required_members())
+    }
+
     /// The `kid`: the RFC 7638 thumbprint with SHA-256, base64url.
     #[must_use]
     pub fn thumbprint(&self) -> String {

@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod digest;
+pub mod hs256;
 pub mod jwks;
 pub mod secret;
 pub mod set;

@@ -3,7 +3,7 @@
 use super::jwks::PublicKey;
 use crate::domain::resource::{Algorithm, TokenType};
 use aws_lc_rs::{
-    encoding::AsDer as _,
+    encoding::{AsDer, PublicKeyX509Der},
     rand::SystemRandom,
     rsa::KeySize,
     signature::{
@@ -11,7 +11,10 @@ use aws_lc_rs::{
         RsaKeyPair,
     },
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -107,6 +110,21 @@ impl SigningKey {
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
         &self.public
+    }
+
+    /// Its public half as other programs write it: a SubjectPublicKeyInfo (RFC 5280 §4.1) in PEM (RFC 7468 §13).
+    ///
+    /// # Errors
+    /// [`SigningError::Failed`] where the library refuses.
+    pub fn public_pem(&self) -> Result<String, SigningError> {
+        let der: Result<PublicKeyX509Der<'_>, _> = match &self.pair {
+            Pair::Rs256(rsa) | Pair::Ps256(rsa) => rsa.public_key().as_der(),
+            Pair::Es256(ec) => ec.public_key().as_der(),
+            Pair::EdDsa(ed) => ed.public_key().as_der(),
+        };
+        let base64 = STANDARD.encode(der.map_err(|_| self.failed())?.as_ref());
+        let lines: Vec<&str> = (0..base64.len()).step_by(64).filter_map(|at| base64.get(at..base64.len().min(at + 64))).collect();
+        Ok(format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n")))
     }
 
     /// The JOSE header of its tokens (`alg`, `kid`, `typ`), base64url as it stands in them: it never changes, so it is encoded once.
@@ -254,6 +272,24 @@ mod tests {
             for rubbish in [&b""[..], b"rubbish", &[0x30; 4096]] {
                 assert!(SigningKey::from_pkcs8(algorithm, rubbish).is_err());
             }
+        }
+    }
+
+    /// As a library that is not ours reads it.
+    #[test]
+    fn the_public_half_is_readable_as_pem() {
+        for algorithm in Algorithm::ALL {
+            let key = SigningKey::generate(algorithm).unwrap();
+            let pem = key.public_pem().unwrap();
+            let read = match algorithm {
+                Algorithm::Rs256 | Algorithm::Ps256 => jsonwebtoken::DecodingKey::from_rsa_pem(pem.as_bytes()),
+                Algorithm::Es256 => jsonwebtoken::DecodingKey::from_ec_pem(pem.as_bytes()),
+                Algorithm::EdDsa => jsonwebtoken::DecodingKey::from_ed_pem(pem.as_bytes()),
+            };
+            let signature = URL_SAFE_NO_PAD.encode(key.sign(b"x").unwrap());
+            let name = algorithm.as_str().parse().unwrap();
+            assert!(jsonwebtoken::crypto::verify(&signature, b"x", &read.unwrap(), name).unwrap(), "{pem}");
+            assert!(pem.lines().all(|line| line.len() <= 64));
         }
     }
 

@@ -111,6 +111,20 @@ pub enum Error {
         "this client revokes too many tokens; set spec.revocation.tokensIssuedBefore of its OAuthClient, or wait as long as Retry-After says"
     )]
     TooManyRevocations(u32),
+    /// Of a request for tokens to probe an API with: no `<namespace>/<name>`.
+    #[error("protected_resource must be <namespace>/<name> of a ProtectedResource")]
+    MalformedObjectName,
+    /// RBAC says no.
+    #[error(
+        "this ServiceAccount may not probe this API; it needs the verb create on protectedresources/probe of keywright.dev in the namespace of the API"
+    )]
+    MayNotProbe,
+    /// Does not exist, or is not served.
+    #[error("this installation serves no such ProtectedResource; see the condition Ready in its status")]
+    NoSuchResource,
+    /// More probes than one ServiceAccount may have; the seconds to wait.
+    #[error("this ServiceAccount probes too often; wait as long as Retry-After says")]
+    TooManyProbes(u32),
     /// This replica may lag behind: what it does not know may exist.
     #[error("this replica cannot decide now; send the request again")]
     InDoubt,
@@ -137,6 +151,8 @@ pub enum Code {
     InvalidScope,
     /// The API is malformed or not granted.
     InvalidTarget,
+    /// RFC 6749 §4.1.2.1: whoever asks may not have it.
+    AccessDenied,
     /// RFC 6749 §4.1.2.1: come back later.
     TemporarilyUnavailable,
     /// The same: our fault.
@@ -176,7 +192,8 @@ impl Error {
             | Self::UnsupportedParameter(_)
             | Self::SeveralAuthentications
             | Self::ClientIdMismatch
-            | Self::UnsupportedAssertionType => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
+            | Self::UnsupportedAssertionType
+            | Self::MalformedObjectName => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
             Self::InvalidClient | Self::SecretEndsWithLineBreak => (StatusCode::UNAUTHORIZED, Code::InvalidClient),
             Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, Code::UnsupportedGrantType),
             Self::UnauthorizedClient => (StatusCode::BAD_REQUEST, Code::UnauthorizedClient),
@@ -186,7 +203,9 @@ impl Error {
             Self::MalformedResource | Self::SeveralTargets | Self::TargetNotGranted => (StatusCode::BAD_REQUEST, Code::InvalidTarget),
             Self::NotYourToken => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
             Self::TooManyRevocations(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable),
-            Self::TooManyFailures(_) | Self::TooManyTokens(_) | Self::TooManyIntrospections(_) => {
+            Self::MayNotProbe => (StatusCode::FORBIDDEN, Code::AccessDenied),
+            Self::NoSuchResource => (StatusCode::NOT_FOUND, Code::InvalidTarget),
+            Self::TooManyFailures(_) | Self::TooManyTokens(_) | Self::TooManyIntrospections(_) | Self::TooManyProbes(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, Code::TemporarilyUnavailable)
             }
             Self::InDoubt | Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable),
@@ -236,6 +255,7 @@ impl Error {
             Self::TooManyFailures(seconds)
             | Self::TooManyTokens(seconds)
             | Self::TooManyIntrospections(seconds)
+            | Self::TooManyProbes(seconds)
             | Self::TooManyRevocations(seconds) => Some((header::RETRY_AFTER, seconds.into())),
             Self::InDoubt => Some((header::RETRY_AFTER, RETRY_AFTER_A_SECOND)),
             Self::Unavailable => Some((header::RETRY_AFTER, RETRY_AFTER_SOME_SECONDS)),
@@ -255,6 +275,7 @@ impl Code {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::AccessDenied => "access_denied",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -269,7 +290,7 @@ pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 #[cfg(test)]
-pub(crate) const ALL: [Error; 34] = [
+pub(crate) const ALL: [Error; 38] = [
     Error::NotFound,
     Error::MethodNotAllowed("POST"),
     Error::RequestTimeout,
@@ -301,6 +322,10 @@ pub(crate) const ALL: [Error; 34] = [
     Error::TooManyIntrospections(1),
     Error::NotYourToken,
     Error::TooManyRevocations(1),
+    Error::MalformedObjectName,
+    Error::MayNotProbe,
+    Error::NoSuchResource,
+    Error::TooManyProbes(1),
     Error::InDoubt,
     Error::Unavailable,
     Error::Internal,

@@ -110,6 +110,8 @@ pub const INTROSPECTION_PATH: &str = "/oauth2/introspect";
 pub const REVOCATION_PATH: &str = "/oauth2/revoke";
 /// Path of the JWKS, likewise.
 pub const JWKS_PATH: &str = "/oauth2/jwks";
+/// Where tokens to probe an API with come from, likewise. No metadata names it.
+pub const PROBE_PATH: &str = "/oauth2/probe";
 
 impl fmt::Display for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -27,6 +27,7 @@ pub mod metadata;
 pub mod presented;
 pub mod presented_token;
 pub mod private_key_jwt;
+pub mod probe;
 pub mod request;
 pub mod revocation;
 pub mod service_account;

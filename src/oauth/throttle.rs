@@ -19,6 +19,8 @@ use std::{
 
 /// Revocations of one client.
 const REVOCATIONS: Rate = Rate { interval: 6_000_000_000, tolerance: 60_000_000_000 };
+/// Probes of one ServiceAccount, each of which asks the API server: six a minute.
+const PROBES: Rate = Rate { interval: 10_000_000_000, tolerance: 60_000_000_000 };
 /// Failures of one client id from one address that are answered at once.
 pub const FAILURES: u32 = 20;
 /// After those: one more each time this has passed.
@@ -195,6 +197,8 @@ pub struct Throttle {
     pub introspection: Issuance,
     /// Revocations, each of which is written: ten a minute.
     pub revocation: Issuance,
+    /// Probes: six a minute.
+    pub probes: Issuance,
 }
 
 impl Throttle {
@@ -206,6 +210,7 @@ impl Throttle {
             issuance: Issuance::new(quota),
             introspection: Issuance::new(None),
             revocation: Issuance::new(Some(REVOCATIONS)),
+            probes: Issuance::new(Some(PROBES)),
         }
     }
 

@@ -30,7 +30,7 @@ use crate::{
         use_reporter::UseReporter,
     },
     revocation,
-    server::{self, BodyLimits, Endpoint, Limits, Listener, Operations, TlsMode},
+    server::{self, BodyLimits, Endpoint, Limits, Listener, Operations, Strangers, TlsMode},
     service_accounts::{desk::Desk, keeper},
 };
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -295,6 +295,7 @@ impl Replica {
             body_limits: BodyLimits::default(),
             used_assertions: Arc::clone(&self.used_assertions),
             ping_federate_paths: self.settings.ping_federate_paths,
+            strangers: self.settings.verifier_probes.then(Strangers::default),
             service_accounts,
             revocations,
             throttle: Throttle::new(policy.quota.map(rate)).with_introspections(policy.introspection_quota.map(rate)),

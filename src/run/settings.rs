@@ -83,6 +83,7 @@ pub(super) struct Settings {
     pub(super) policy: Arc<Policy>,
     pub(super) max_stale: Duration,
     pub(super) ping_federate_paths: bool,
+    pub(super) verifier_probes: bool,
     pub(super) audit_successes: Share,
     pub(super) role: Role,
 }
@@ -127,6 +128,7 @@ impl Settings {
             listen: arguments.listen,
             health_listen: arguments.health_listen,
             ping_federate_paths: arguments.ping_federate_paths,
+            verifier_probes: arguments.verifier_probes,
             audit_successes: arguments.audit_successes,
             role: arguments.role,
             issuer,

@@ -1,6 +1,8 @@
 //! The public port: token endpoint, JWKS, metadata.
 
-use super::{BodyLimits, discovery, introspection::introspection, respond::respond, revocation::revocation, token::token};
+use super::{
+    BodyLimits, Strangers, discovery, introspection::introspection, probe::probe, respond::respond, revocation::revocation, token::token,
+};
 use crate::{
     audit,
     domain::resource::Algorithm,
@@ -8,7 +10,7 @@ use crate::{
     oauth::{
         Error,
         grant::Lifetimes,
-        metadata::{INTROSPECTION_PATH, Issuer, JWKS_PATH, REVOCATION_PATH, TOKEN_PATH},
+        metadata::{INTROSPECTION_PATH, Issuer, JWKS_PATH, PROBE_PATH, REVOCATION_PATH, TOKEN_PATH},
         throttle::Throttle,
         used::UsedAssertions,
     },
@@ -39,6 +41,8 @@ pub struct Endpoint {
     pub used_assertions: Arc<UsedAssertions>,
     /// Whether it answers at PingFederate's paths too: for clients that cannot be told another URL, as while they move.
     pub ping_federate_paths: bool,
+    /// What signs tokens that no API may accept, for those who probe their own; absent: nobody may.
+    pub strangers: Option<Strangers>,
     /// What the cluster says of ServiceAccount tokens.
     pub service_accounts: Desk,
     /// What is revoked.
@@ -51,7 +55,7 @@ pub struct Endpoint {
     pub audit: audit::Desk,
 }
 
-/// The routes: those that the metadata names, and, where that is asked for, the same under other names.
+/// The routes: those that the metadata names, and, where that is asked for, the same under other names, and what probes are made with.
 pub fn router(endpoint: Arc<Endpoint>) -> Router {
     let path = endpoint.issuer.path();
     let named = Router::new()
@@ -61,7 +65,8 @@ pub fn router(endpoint: Arc<Endpoint>) -> Router {
         .route(&format!("{path}{JWKS_PATH}"), any(discovery::jwks))
         .route(&endpoint.issuer.oauth_metadata_path(), any(discovery::oauth_metadata))
         .route(&endpoint.issuer.openid_configuration_path(), any(discovery::openid_configuration));
-    let all = if endpoint.ping_federate_paths { named.merge(ping_federate(path)) } else { named };
+    let named = if endpoint.ping_federate_paths { named.merge(ping_federate(path)) } else { named };
+    let all = if endpoint.strangers.is_some() { named.route(&format!("{path}{PROBE_PATH}"), any(probe)) } else { named };
     all.fallback(async || respond(Error::NotFound)).with_state(endpoint)
 }
 

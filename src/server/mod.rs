@@ -17,6 +17,7 @@ mod identity;
 mod introspection;
 mod limits;
 mod operations;
+mod probe;
 mod record;
 mod respond;
 mod revocation;
@@ -26,6 +27,7 @@ mod token;
 pub use endpoint::{Endpoint, router};
 pub use limits::{BodyLimits, Limits, Peer};
 pub use operations::{Operations, operations_router};
+pub use probe::Strangers;
 pub use tls::TlsMode;
 
 use axum::Router;

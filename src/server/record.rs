@@ -1,9 +1,9 @@
-//! What is learnt of a token request while it is answered, for the audit log.
+//! What is learnt of a request while it is answered, for the audit log.
 
 use super::Peer;
 use crate::{
-    audit::{Event, Token, Wanted, Who, trace_id},
-    domain::names::{Audience, Scope},
+    audit::{Event, Probe, Token, Wanted, Who, trace_id},
+    domain::names::{Audience, ObjectName, Scope},
     metrics::Outcome,
     oauth::{
         Error,
@@ -59,6 +59,34 @@ impl Record {
             }
         };
         event.traced(trace(head))
+    }
+}
+
+/// The same of a request for tokens to probe an API with.
+#[derive(Default)]
+pub(super) struct ProbeRecord(Probe);
+
+impl ProbeRecord {
+    /// This ServiceAccount asks.
+    pub(super) fn is_by(&mut self, account: &ObjectName) {
+        self.0.service_account = Some(account.to_string());
+    }
+
+    /// For this `ProtectedResource`, if there is one of that name.
+    pub(super) fn is_about(&mut self, resource: &ObjectName) {
+        self.0.protected_resource = Some(resource.to_string());
+    }
+
+    /// It gets so many tokens.
+    pub(super) fn gets(&mut self, audience: &str, tokens: usize) {
+        self.0.resource = Some(audience.to_owned());
+        self.0.tokens = Some(tokens);
+    }
+
+    /// As for a token.
+    pub(super) fn event(self, head: &Parts, error: Option<Error>, at: Timestamp) -> Event {
+        let refusal = error.map(|error| (Outcome::of(error).as_str(), error.to_string()));
+        Event::probed(at, Peer::of(head), self.0, refusal).traced(trace(head))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where requests find the cluster's keys, and put the questions that these do not answer.
 
-use crate::domain::service_account::ClusterIssuer;
+use crate::domain::{names::ObjectName, service_account::ClusterIssuer};
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -29,6 +29,8 @@ pub enum Question {
     Keys(oneshot::Sender<()>),
     /// To have a token reviewed; dropped where the API server does not answer.
     Review(Review, oneshot::Sender<bool>),
+    /// Whether RBAC lets a ServiceAccount probe an API; dropped where the API server does not answer.
+    Access(Access, oneshot::Sender<bool>),
 }
 
 /// A token, and what it has to be.
@@ -39,6 +41,14 @@ pub struct Review {
     pub audience: String,
     /// Whose it is.
     pub subject: String,
+}
+
+/// Who wants to probe what.
+pub struct Access {
+    /// A ServiceAccount.
+    pub account: ObjectName,
+    /// A `ProtectedResource`, if there is one of that name.
+    pub resource: ObjectName,
 }
 
 /// Nobody answers (in time).
@@ -77,6 +87,16 @@ impl Desk {
     pub async fn review(&self, review: Review) -> Result<bool, Unanswered> {
         let (answer, answered) = oneshot::channel();
         self.questions.try_send(Question::Review(review, answer)).map_err(|_| Unanswered)?;
+        answered.await.map_err(|_| Unanswered)
+    }
+
+    /// Whether a ServiceAccount may probe an API.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn may_probe(&self, access: Access) -> Result<bool, Unanswered> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.try_send(Question::Access(access, answer)).map_err(|_| Unanswered)?;
         answered.await.map_err(|_| Unanswered)
     }
 }

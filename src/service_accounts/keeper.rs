@@ -4,13 +4,20 @@
 //! read by default: `jwks_uri` may lead elsewhere and is not followed. They are fetched again every few minutes, and when a token names a
 //! key that is not there, but not more than once in ten seconds: a new key of the cluster needs no restart, and an invented one no load.
 
-use super::desk::{Answering, Question, Review};
+use super::desk::{Access, Answering, Question, Review};
 use crate::{
     ambient,
-    domain::{jwk::VerificationKey, service_account::ClusterIssuer},
+    api::{GROUP, RESOURCES, SUBRESOURCE_PROBE},
+    domain::{
+        jwk::VerificationKey,
+        service_account::{ClusterIssuer, groups, subject},
+    },
 };
-use futures::{StreamExt, stream::FuturesUnordered};
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use k8s_openapi::api::{
+    authentication::v1::{TokenReview, TokenReviewSpec},
+    authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec},
+};
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
@@ -72,7 +79,8 @@ pub async fn run(client: Client, answering: Answering, stop: CancellationToken) 
             () = tokio::time::sleep(keeper.until(next_look)) => keeper.look_up().await,
             Some(question) = keeper.answering.questions.recv(), if reviews.len() < REVIEWS => match question {
                 Question::Keys(answer) => keeper.answer_with_keys(answer).await,
-                Question::Review(review, answer) => reviews.push(reviewed(keeper.client.clone(), review, answer)),
+                Question::Review(review, answer) => reviews.push(reviewed(keeper.client.clone(), review, answer).boxed()),
+                Question::Access(access, answer) => reviews.push(decided(keeper.client.clone(), access, answer).boxed()),
             },
             Some(()) = reviews.next(), if !reviews.is_empty() => {}
             () = stop.cancelled() => return,
@@ -147,5 +155,37 @@ async fn reviewed(client: Client, review: Review, answer: oneshot::Sender<bool>)
         }
         Ok(_) => tracing::warn!("the API server answered a TokenReview without a status"),
         Err(error) => tracing::warn!(%error, "a ServiceAccount token could not be reviewed: its client is answered 503"),
+    }
+}
+
+/// Answers what the authorizers of the API server say, which know of no such subresource but what somebody wrote in a role. Asked in the
+/// namespace of the API alone, for which a right in that namespace is enough.
+async fn decided(client: Client, Access { account, resource }: Access, answer: oneshot::Sender<bool>) {
+    let attributes = ResourceAttributes {
+        group: Some(GROUP.to_owned()),
+        resource: Some(RESOURCES.to_owned()),
+        subresource: Some(SUBRESOURCE_PROBE.to_owned()),
+        verb: Some("create".to_owned()),
+        namespace: Some(resource.namespace.clone()),
+        name: Some(resource.name),
+        ..ResourceAttributes::default()
+    };
+    let review = LocalSubjectAccessReview {
+        metadata: ObjectMeta { namespace: Some(resource.namespace.clone()), ..ObjectMeta::default() },
+        spec: SubjectAccessReviewSpec {
+            user: Some(subject(&account.namespace, &account.name)),
+            groups: Some(groups(&account.namespace).into()),
+            resource_attributes: Some(attributes),
+            ..SubjectAccessReviewSpec::default()
+        },
+        status: None,
+    };
+    match Api::<LocalSubjectAccessReview>::namespaced(client, &resource.namespace).create(&PostParams::default(), &review).await {
+        Ok(LocalSubjectAccessReview { status: Some(status), .. }) => {
+            // Gone: whoever asked has given up.
+            let _ = answer.send(status.allowed && status.denied != Some(true));
+        }
+        Ok(_) => tracing::warn!("the API server answered a LocalSubjectAccessReview without a status"),
+        Err(error) => tracing::warn!(%error, "whether a ServiceAccount may probe an API could not be found out: it is answered 503"),
     }
 }

@@ -90,7 +90,7 @@ fn fuzz(parser: &str, parse: impl Fn(&[u8]) + std::panic::RefUnwindSafe) {
     }
 }
 
-/// Both forms that are read, with what authenticates in them.
+/// The forms that are read, with what authenticates in them.
 #[test]
 fn forms() {
     let mut headers = HeaderMap::new();
@@ -100,6 +100,7 @@ fn forms() {
         let head = || Head::read(&Method::POST, &headers).unwrap();
         let _ = head().token_request(input);
         let _ = head().presented_token(input);
+        let _ = head().probe_request(input).and_then(|request| request.resource());
     });
 }
 

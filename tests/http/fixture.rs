@@ -27,7 +27,7 @@ use keywright::{
     registry::{snapshot::Snapshot, table::Table},
     replica::contact::{Contact, Patience},
     revocation::desk as revocation,
-    server::{BodyLimits, Endpoint, Peer, router},
+    server::{BodyLimits, Endpoint, Peer, Strangers, router},
     service_accounts::desk::{Desk, Question},
 };
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
@@ -87,15 +87,12 @@ pub(crate) enum InContact {
     NotForLong,
 }
 
+#[derive(Default)]
 struct Extras {
     ping_federate_paths: bool,
-    share: audit::Share,
-}
-
-impl Default for Extras {
-    fn default() -> Self {
-        Self { ping_federate_paths: false, share: audit::Share::ALL }
-    }
+    probes: bool,
+    /// Of the successes, what the audit log names; absent: all.
+    share: Option<audit::Share>,
 }
 
 impl Replica {
@@ -124,18 +121,19 @@ impl Replica {
 
     /// One that answers at PingFederate's paths too.
     pub(crate) fn at_other_paths() -> Self {
-        Self::made(
-            ISSUER,
-            InContact::Yes,
-            BodyLimits::default(),
-            Throttle::new(None),
-            Extras { ping_federate_paths: true, ..Extras::default() },
-        )
+        let extras = Extras { ping_federate_paths: true, ..Extras::default() };
+        Self::made(ISSUER, InContact::Yes, BodyLimits::default(), Throttle::new(None), extras)
+    }
+
+    /// One that makes tokens to probe APIs with.
+    pub(crate) fn probing(contact: InContact) -> Self {
+        let extras = Extras { probes: true, share: Some(audit::Share::NONE), ..Extras::default() };
+        Self::made(ISSUER, contact, BodyLimits::default(), Throttle::new(None), extras)
     }
 
     /// One whose audit log names this part of the tokens.
     pub(crate) fn auditing(share: audit::Share) -> Self {
-        let extras = Extras { share, ..Extras::default() };
+        let extras = Extras { share: Some(share), ..Extras::default() };
         Self::made(ISSUER, InContact::Yes, BodyLimits::default(), Throttle::new(None), extras)
     }
 
@@ -144,13 +142,13 @@ impl Replica {
     }
 
     fn made(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle, extras: Extras) -> Self {
-        let Extras { ping_federate_paths, share } = extras;
+        let Extras { ping_federate_paths, probes, share } = extras;
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
         let mut registry = Registry::default();
         let (service_accounts, cluster) = Desk::new();
         let (revocations, keeping) = revocation::Desk::new();
         keeping.revoked.store(Some(Arc::default()));
-        let (audit, events) = audit::Desk::new(share, Counter::default());
+        let (audit, events) = audit::Desk::new(share.unwrap_or(audit::Share::ALL), Counter::default());
         let endpoint = Endpoint {
             snapshot: Arc::clone(&snapshot),
             contact: Arc::new(contact.record()),
@@ -160,6 +158,7 @@ impl Replica {
             body_limits,
             used_assertions: Arc::default(),
             ping_federate_paths,
+            strangers: probes.then(Strangers::default),
             service_accounts,
             revocations,
             throttle,

@@ -22,6 +22,7 @@ mod introspection_jwt;
 mod limits;
 mod operations;
 mod private_key_jwt;
+mod probe;
 mod random;
 mod revocation;
 mod served;

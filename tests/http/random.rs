@@ -1,6 +1,6 @@
 //! H07 in small: requests of chance through the whole router. None panics, none is a 5xx, and none gets a token by chance.
 
-use crate::fixture::{Replica, SECRET, basic};
+use crate::fixture::{InContact, Replica, SECRET, basic};
 use axum::{
     body::Body,
     http::{HeaderValue, Method, Request, header},
@@ -10,17 +10,18 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 const REQUESTS: u32 = 100_000;
 
 const METHODS: [Method; 4] = [Method::POST, Method::GET, Method::HEAD, Method::OPTIONS];
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/oauth2/token",
     "/oauth2/introspect",
     "/oauth2/revoke",
+    "/oauth2/probe",
     "/oauth2/token?client_id=x",
     "/oauth2/jwks",
     "/.well-known/oauth-authorization-server",
     "/.well-known/openid-configuration",
     "/%00/..%2f",
 ];
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "token",
     "grant_type",
     "scope",
@@ -31,6 +32,7 @@ const NAMES: [&str; 13] = [
     "client_assertion",
     "client_assertion_type",
     "authorization_details",
+    "protected_resource",
     "sc%6fpe",
     "scope[0]",
     "",
@@ -109,7 +111,7 @@ async fn a_hundred_thousand_requests_of_chance_bring_no_5xx_and_no_panic() {
     let seed = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let replica = Replica::new();
+    let replica = Replica::probing(InContact::Yes);
     let mut issued = 0;
     for number in 0..REQUESTS {
         let answer = replica.ask(request(&mut random)).await;

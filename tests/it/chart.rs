@@ -66,6 +66,8 @@ async fn what_the_operator_and_tenants_may_do_is_known() {
     let rbac = "--show-only=templates/rbac.yaml";
     assert_golden("chart/rbac-split.yaml", &rendered(&[rbac, "--set=topology=Split"]).await.unwrap());
     assert_golden("chart/rbac-namespaced.yaml", &rendered(&[rbac, "--set=watchNamespaces={billing,shop}"]).await.unwrap());
+    let probes = [rbac, "--show-only=templates/aggregated-roles.yaml", "--show-only=templates/prober.yaml", "--set=verifierProbes=true"];
+    assert_golden("chart/rbac-probes.yaml", &rendered(&probes).await.unwrap());
     // Both at once: changed.yaml.
 }
 

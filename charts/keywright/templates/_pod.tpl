@@ -68,6 +68,9 @@ spec:
     {{- if and .Values.pingFederatePaths (ne $.role "Controller") }}
     - --ping-federate-paths
     {{- end }}
+    {{- if and .Values.verifierProbes (ne $.role "Controller") }}
+    - --verifier-probes
+    {{- end }}
     {{- if ne $.role "Controller" }}
     - --audit-successes={{ .Values.audit.successes }}
     {{- end }}

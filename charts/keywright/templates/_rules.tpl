@@ -43,6 +43,13 @@
   verbs: [create]
 {{- end -}}
 
+{{- define "keywright.rules.probes" -}}
+# Whether a ServiceAccount may probe an API of the namespace.
+- apiGroups: [authorization.k8s.io]
+  resources: [localsubjectaccessreviews]
+  verbs: [create]
+{{- end -}}
+
 {{/* In the release's namespace: to read the keys and the certificate, and to have a Lease. */}}
 {{- define "keywright.rules.serve" -}}
 # What it signs with, what it checks secrets with, and the certificate.

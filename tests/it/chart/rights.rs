@@ -51,6 +51,8 @@ pub(super) async fn the_account_may_do_its_work_and_nothing_else(control_plane: 
         "create clusterrolebindings.rbac.authorization.k8s.io",
         "escalate clusterroles.rbac.authorization.k8s.io",
         "impersonate users",
+        "create localsubjectaccessreviews.authorization.k8s.io -n shop",
+        "create subjectaccessreviews.authorization.k8s.io",
     ] {
         assert!(!may(&account, no).await, "{no}");
     }
