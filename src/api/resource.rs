@@ -218,6 +218,10 @@ pub struct ProtectedResourceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub audience: Option<String>,
+    /// The issuer of its tokens, as in iss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub issuer: Option<String>,
     /// The installation that works on this object, as `<namespace>/<release>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 127))]
@@ -231,6 +235,7 @@ impl<'de> Deserialize<'de> for ProtectedResourceStatus {
             observed_generation: stored.member("observedGeneration"),
             conditions: stored.member("conditions"),
             audience: stored.member("audience"),
+            issuer: stored.member("issuer"),
             controller: stored.member("controller"),
         })
     }

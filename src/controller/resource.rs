@@ -143,6 +143,7 @@ impl Controller {
             observed_generation: object.metadata.generation,
             conditions: Some(verdict::conditions_of(finding, object.metadata.generation, &earlier, ambient::now())),
             audience,
+            issuer: Some(self.installation.issuer.clone()),
             controller: Some(self.installation.controller()),
         };
         self.patch_resource_status(object, &status).await
