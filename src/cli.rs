@@ -3,11 +3,13 @@
 
 mod exit;
 mod plugin;
+mod probe;
 mod selftest;
 mod token;
 
 pub use exit::Exit;
 pub use plugin::{CheckArgs, ClusterArgs, KeyVerb, KeysArgs, OrderArgs, StatusArgs, WaitArgs};
+pub use probe::ProbeArgs;
 pub use selftest::SelftestArgs;
 pub use token::{Form, SecretMethod, TokenArgs};
 
@@ -46,6 +48,8 @@ pub enum Command {
     Revoke(Box<OrderArgs>),
     /// Say what is wrong with clients and APIs, or will be once a file is applied.
     Check(Box<CheckArgs>),
+    /// Find out whether an API verifies its tokens: it is sent about a dozen that it has to refuse.
+    Probe(Box<ProbeArgs>),
     /// Show the signing keys of an installation, rotate them, or revoke leaked ones.
     Keys(Box<KeysArgs>),
     /// Prove that an installation works: a client, its Secret, a token that verifies, and all of it removed again.
@@ -162,7 +166,7 @@ pub struct RunArgs {
     #[arg(long, env = "KEYWRIGHT_PING_FEDERATE_PATHS")]
     pub ping_federate_paths: bool,
     /// Make tokens by which owners of APIs find out whether these verify them, for ServiceAccounts that may create
-    /// protectedresources/probe.
+    /// protectedresources/probe (`kubectl keywright probe`).
     #[arg(long, env = "KEYWRIGHT_VERIFIER_PROBES")]
     pub verifier_probes: bool,
     /// The part of the issued tokens that the audit log names: from 0 (none) to 1 (all), as 0.01 for one in a hundred. It names refusals in any case.

@@ -28,7 +28,7 @@
 //! | [`revocation`] | the tokens that were revoked, as all replicas know them |
 //! | [`server`] | HTTP: listener, limits, TLS, handlers |
 //! | [`audit`] | who got a token and who was refused one, as lines of the log |
-//! | [`plugin`] | what people ask with kubectl: status, rotate, revoke, check, keys |
+//! | [`plugin`] | what people ask with kubectl: status, rotate, revoke, check, probe, keys |
 //! | [`workload`] | what a workload does with its Secret: `keywright token` |
 //! | [`selftest`] | a client and its API, made and removed again: `keywright selftest` |
 

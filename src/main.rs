@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Rotate(arguments) => plugin::rotate(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Revoke(arguments) => plugin::revoke(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Check(arguments) => plugin::check(&arguments).map_err(|error| (error.to_string(), error.exit())),
+        Command::Probe(arguments) => plugin::probe(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Keys(arguments) => plugin::keys(&arguments).map_err(|error| (error.to_string(), error.exit())),
         Command::Selftest(arguments) => selftest::run(&arguments).map_err(|error| (error.to_string(), Exit::Failed)),
         Command::Token(arguments) => workload::run(&arguments).map_err(|error| (error.to_string(), error.exit())),

@@ -42,6 +42,8 @@ pub enum ConditionType {
     Authorized,
     /// The Secret holds a registered credential.
     SecretSynced,
+    /// Resource: a person has probed whether the API verifies its tokens; absent: nobody has.
+    Probed,
     /// Work is under way (kstatus); present while it is True.
     Reconciling,
     /// No progress until somebody changes something (kstatus); present while it is True.
@@ -83,6 +85,14 @@ pub enum Reason {
     AudienceConflict,
     /// Resource: a ConfigMap of that name is not ours.
     ConfigMapConflict,
+    /// Probed: every token that the API has to refuse was refused, and a right one accepted.
+    AllRefused,
+    /// Probed: one was accepted.
+    WrongTokensAccepted,
+    /// Probed: it cannot be told.
+    Unclear,
+    /// Probed: the annotation with the result cannot be read.
+    Unreadable,
 }
 
 impl Condition {
@@ -97,6 +107,12 @@ impl Condition {
             reason: reason.as_str().to_owned(),
             message: shortened(message.into()),
         }
+    }
+
+    /// One of which it is not known whether it holds.
+    #[must_use]
+    pub fn undecided(type_: ConditionType, reason: Reason, message: impl Into<String>, now: Timestamp) -> Self {
+        Self { status: "Unknown".to_owned(), ..Self::new(type_, false, reason, message, now) }
     }
 
     /// The same, computed from this metadata.generation.
@@ -136,6 +152,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::Authorized => "Authorized",
             Self::SecretSynced => "SecretSynced",
+            Self::Probed => "Probed",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
         }
@@ -163,6 +180,10 @@ impl Reason {
             Self::Accepted => "Accepted",
             Self::AudienceConflict => "AudienceConflict",
             Self::ConfigMapConflict => "ConfigMapConflict",
+            Self::AllRefused => "AllRefused",
+            Self::WrongTokensAccepted => "WrongTokensAccepted",
+            Self::Unclear => "Unclear",
+            Self::Unreadable => "Unreadable",
         }
     }
 }

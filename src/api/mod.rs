@@ -11,6 +11,7 @@ pub mod condition;
 pub mod crd;
 #[expect(unreachable_pub, reason = "the same")]
 pub mod jwks;
+pub mod probed;
 pub mod register;
 #[expect(unreachable_pub, reason = "the same")]
 pub mod resource;
@@ -83,6 +84,9 @@ pub const ANNOTATION_SIGNING_KEYS: &str = "keywright.dev/signing-keys";
 /// Annotation of an `OAuthClient` or a `ProtectedResource`: the installation (`<namespace>/<release>`) that is to work on it from now
 /// on, whichever did before.
 pub const ANNOTATION_CONTROLLER: &str = "keywright.dev/controller";
+
+/// Annotation of a `ProtectedResource`: what became of the last `kubectl keywright probe` ([`probed::Probed`]).
+pub const ANNOTATION_PROBED: &str = "keywright.dev/probed";
 
 /// Annotation of the CA's Secret: the CAs by fingerprint and where they are in their lives, as JSON.
 pub const ANNOTATION_AUTHORITIES: &str = "keywright.dev/authorities";

@@ -18,6 +18,7 @@ mod findings;
 mod holding;
 mod observe;
 mod pending;
+mod probed;
 mod provision;
 mod queue;
 mod reports;

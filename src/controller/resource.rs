@@ -1,14 +1,14 @@
 //! One `ProtectedResource`: its status, and the verification ConfigMap that its API mounts.
 
 use super::{
-    CONTESTED, Controller, Fault, Holding, apply,
+    CONTESTED, Controller, Fault, Holding, apply, probed,
     queue::Outcome,
     verdict::{self, Finding},
     verification::{self, Verification},
 };
 use crate::{
     ambient,
-    api::{ProtectedResource, ProtectedResourceStatus, Reason},
+    api::{Condition, ProtectedResource, ProtectedResourceStatus, Reason},
     domain::{names::ObjectName, resource::Resource},
     keys::KeySet,
 };
@@ -58,7 +58,7 @@ impl Controller {
             let stored = object.status.clone().unwrap_or_default();
             let earlier = stored.conditions.clone().unwrap_or_default();
             let finding = Finding::no(Reason::ControllerConflict, message.clone());
-            let conditions = verdict::conditions_of(&finding, object.metadata.generation, &earlier, ambient::now());
+            let conditions = conditions_of(object, &finding, &earlier);
             let status = ProtectedResourceStatus { conditions: Some(conditions), ..stored };
             self.patch_resource_status(object, &status).await?;
             self.said.note(uid, message);
@@ -141,7 +141,7 @@ impl Controller {
         let earlier = stored.conditions.clone().unwrap_or_default();
         let status = ProtectedResourceStatus {
             observed_generation: object.metadata.generation,
-            conditions: Some(verdict::conditions_of(finding, object.metadata.generation, &earlier, ambient::now())),
+            conditions: Some(conditions_of(object, finding, &earlier)),
             audience,
             issuer: Some(self.installation.issuer.clone()),
             controller: Some(self.installation.controller()),
@@ -154,4 +154,10 @@ impl Controller {
         let Some(patch) = verdict::status_patch(object, &object.status, status) else { return Ok(()) };
         apply::patch_status::<ProtectedResource>(&self.kube, &name, &patch).await.map(drop)
     }
+}
+
+fn conditions_of(object: &ProtectedResource, finding: &Finding, earlier: &[Condition]) -> Vec<Condition> {
+    let now = ambient::now();
+    let own = verdict::conditions_of(finding, object.metadata.generation, earlier, now);
+    own.into_iter().chain(probed::condition(object, earlier, now)).collect()
 }

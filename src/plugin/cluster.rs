@@ -5,15 +5,24 @@ use crate::{
     cli::{ClusterArgs, Exit},
     cluster::requests,
 };
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        authentication::v1::{TokenRequest, TokenRequestSpec},
+        core::v1::ServiceAccount,
+    },
+};
 use kube::{
     Api, Client, Config, Resource,
-    api::{ListParams, ObjectMeta, Patch, PatchParams},
+    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    client::Body,
     config::{KubeConfigOptions, Kubeconfig},
+    core::Status,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{fmt::Debug, time::Duration};
+use zeroize::Zeroizing;
 
 /// Time for an answer: a person is waiting.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -87,6 +96,12 @@ impl ClusterError {
     }
 }
 
+/// What a Service answered.
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
 /// A cluster, and the namespace that is meant.
 pub(super) struct Cluster {
     client: Client,
@@ -152,6 +167,40 @@ impl Cluster {
         let objects = Api::<K>::namespaced(self.client.clone(), namespace);
         let changed = objects.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await;
         changed.map(drop).map_err(|error| self.fault(&attempt, error))
+    }
+
+    /// A short-lived token of a ServiceAccount of the namespace that is meant, for this audience alone.
+    pub(super) async fn service_account_token(&self, name: &str, audience: &str) -> Result<Zeroizing<String>, ClusterError> {
+        let attempt = Attempt::of::<ServiceAccount>("making a token of", &self.namespace, Some(name));
+        let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), &self.namespace);
+        // The shortest that the API server makes.
+        let spec =
+            TokenRequestSpec { audiences: vec![audience.to_owned()].into(), expiration_seconds: Some(600), ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+        let made = accounts.create_token_request(name, &PostParams::default(), &request).await;
+        let made = made.map_err(|error| self.fault(&attempt, error))?;
+        Ok(Zeroizing::new(made.status.and_then(|status| status.token).unwrap_or_default()))
+    }
+
+    /// What a Service (`<scheme>:<name>:<port>`) answers to a form, by way of the API server. What that itself says is an error.
+    pub(super) async fn post_to_service(
+        &self,
+        (namespace, service): (&str, &str),
+        path: &str,
+        form: &str,
+    ) -> Result<Answered, ClusterError> {
+        let attempt =
+            Attempt { deed: "calling", kind: "Service".to_owned(), namespace: namespace.to_owned(), name: Some(service.to_owned()) };
+        let failed = |error| self.fault(&attempt, error);
+        let request = http::Request::post(format!("/api/v1/namespaces/{namespace}/services/{service}/proxy{path}"));
+        let request = request.header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = request.body(Body::from(form.as_bytes().to_vec())).map_err(|error| failed(kube::Error::HttpError(error)))?;
+        let (head, body) = self.client.send(request).await.map_err(failed)?.into_parts();
+        let body = body.collect_bytes().await.map_err(failed)?.to_vec();
+        match of_the_api_server(&body) {
+            Some(status) if !head.status.is_success() => Err(failed(kube::Error::Api(Box::new(status)))),
+            _ => Ok(Answered { status: head.status.as_u16(), body }),
+        }
     }
 
     fn fault(&self, attempt: &Attempt, error: kube::Error) -> ClusterError {
@@ -224,4 +273,10 @@ impl std::fmt::Display for Attempt {
 /// An object that is missing is named in quotes; a kind is not.
 fn is_unknown_kind(message: &str) -> bool {
     message.contains("could not find the requested resource") || message.contains("page not found")
+}
+
+/// What the API server says of a request that it did not pass on. Its kind is what nobody else's answers have.
+fn of_the_api_server(body: &[u8]) -> Option<Status> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    (value.get("kind")? == "Status" && value.get("apiVersion")? == "v1").then(|| serde_json::from_value(value).ok())?
 }

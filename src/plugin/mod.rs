@@ -3,15 +3,17 @@
 //! ```text
 //! status → cluster (reads) → report (pure) → table (pure)
 //! check → files, cluster (reads) → check::ledger (pure): what the operator would say
+//! probe → cluster (reads), issuer, the API → probe::verdict (pure) → cluster (an annotation)
 //! rotate, revoke, keys → cluster (one merge patch, with the uid) → progress (pure), until it is done
 //! ```
 //!
-//! Nothing here decides anything: the operator does, and this shows what it says. No command reads the value of a secret.
+//! Nothing here decides anything but `probe`: the operator does, and this shows what it says. No command reads the value of a secret.
 
 mod check;
 mod cluster;
 mod keys;
 mod order;
+mod probe;
 mod progress;
 mod report;
 mod status;
@@ -19,9 +21,10 @@ mod table;
 mod usage;
 mod wait;
 
-use crate::cli::{CheckArgs, Exit, KeysArgs, OrderArgs, StatusArgs};
+use crate::cli::{CheckArgs, Exit, KeysArgs, OrderArgs, ProbeArgs, StatusArgs};
 pub use cluster::ClusterError;
 use jiff::SignedDuration;
+pub use probe::ProbeError;
 use std::{
     io::{self, Write as _},
     path::PathBuf,
@@ -76,6 +79,12 @@ pub enum PluginError {
     /// A client that has none.
     #[error("{0} authenticates without a secret: there is none to rotate or revoke")]
     NoSecret(String),
+    /// `probe` could not find out.
+    #[error("{0}")]
+    Probe(ProbeError),
+    /// `probe` has found something, or nothing that could be relied on.
+    #[error("{0}")]
+    Unverified(String),
     /// Standard output.
     #[error("writing to standard output: {0}")]
     Output(io::Error),
@@ -93,7 +102,8 @@ impl PluginError {
             Self::NoKey { .. } => Exit::Missing,
             Self::Stuck { .. } | Self::NoCredential(_) | Self::NoSecret(_) => Exit::Refused,
             Self::TimedOut { .. } => Exit::OutOfReach,
-            Self::Faulty(_) | Self::File { .. } | Self::Output(_) | Self::Runtime(_) => Exit::Failed,
+            Self::Probe(error) => error.exit(),
+            Self::Faulty(_) | Self::Unverified(_) | Self::File { .. } | Self::Output(_) | Self::Runtime(_) => Exit::Failed,
         }
     }
 }
@@ -142,6 +152,20 @@ pub fn check(arguments: &CheckArgs) -> Result<(), PluginError> {
         Ok(text)
     })?;
     if faulty == 0 { Ok(()) } else { Err(PluginError::Faulty(faulty)) }
+}
+
+/// `probe`.
+///
+/// # Errors
+/// [`PluginError`]; also [`PluginError::Unverified`], after it has said what it found.
+pub fn probe(arguments: &ProbeArgs) -> Result<(), PluginError> {
+    let mut doubt = None;
+    block_on(async {
+        let (text, found) = probe::probe(arguments).await?;
+        doubt = found;
+        Ok(text)
+    })?;
+    doubt.map_or(Ok(()), |doubt| Err(PluginError::Unverified(doubt)))
 }
 
 /// Runs a command, and prints what it has to say.

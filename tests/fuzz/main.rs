@@ -6,6 +6,7 @@
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use keywright::{
+    api::probed::Probed,
     domain::{jwk::VerificationKey, resource::Algorithm},
     keys::{DigestKey, KeySet, SigningKey},
     oauth::{access_token::AccessToken, assertion::Assertion, basic, form, json, metadata::Issuer, request::Head},
@@ -163,6 +164,16 @@ fn lists_of_revoked_tokens() {
     fuzz("revoked", |input| {
         let read = Revoked::read(&String::from_utf8_lossy(input));
         assert_eq!(Revoked::read(&read.text()), read);
+    });
+}
+
+/// What is read is written and read the same.
+#[test]
+fn results_of_probes() {
+    fuzz("probed", |input| {
+        if let Some(read) = Probed::read(&String::from_utf8_lossy(input)) {
+            assert_eq!(Probed::read(&read.to_text()), Some(read));
+        }
     });
 }
 

@@ -14,6 +14,7 @@ use crate::clients::programs::environment;
 use crate::clients::{mounted, resigned};
 use crate::cluster::{Assets, ControlPlane, Process, eventually, free_port};
 use crate::operator::{Operator, SOON, Setup};
+use crate::probed::{Place, names, those};
 use crate::teams::{INVOICES, Teams, WORKER};
 use crate::workload::Credentials;
 
@@ -81,7 +82,8 @@ async fn metrics(headers: HeaderMap) -> String {
 
 /// An installation whose CA Envoy trusts: its BoringSSL knows no constraints for addresses.
 async fn operator() -> Operator<'static> {
-    let setup = Setup { values: vec!["tls.sans=[\"localhost\"]".to_owned()], ..Setup::default() };
+    let values = ["tls.sans=[\"localhost\"]", "verifierProbes=true"].map(str::to_owned).into();
+    let setup = Setup { values, ..Setup::default() };
     let operator = Operator::install(ControlPlane::shared().await.unwrap(), setup).await;
     operator.start_all().await;
     operator
@@ -108,6 +110,18 @@ async fn envoy_lets_tokens_for_the_api_through_and_nothing_else() {
         let (answered, said) = gateway.answers(&wrong).await;
         assert!(answered == status && said.contains(reason), "{answered}: {said}");
     }
+}
+
+/// The same Envoy, probed: it looks at everything but what it has no word for (`crit`), what it was not told (`typ`), and what it leaves to
+/// the API, which here trusts it blindly (`scope`).
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_is_told_what_it_leaves_out() {
+    let operator = operator().await;
+    let place = Place::with_prober(&operator).await;
+    let gateway = Gateway::start(&place.worker, &place.teams.audience()).await;
+    let output = place.probed_at(&gateway.url).await;
+    assert_eq!(those(&output, "ACCEPTED"), names(["no-scope", "unknown-crit", "wrong-type"]), "{output:?}");
+    assert_eq!((output.status.code(), those(&output, "refused").len()), (Some(1), 15), "{output:?}");
 }
 
 /// What Prometheus answers to a query: the labels and the value of the only series.

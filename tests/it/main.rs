@@ -38,6 +38,7 @@ mod operator;
 mod outage;
 mod paused;
 mod plugin;
+mod probed;
 mod replicas;
 mod restarted;
 mod rotated;

@@ -19,7 +19,7 @@ use crate::workload::Credentials;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The plugin as kubectl runs it, with this kubeconfig.
-async fn with(kubeconfig: &Kubeconfig, arguments: &[&str]) -> Output {
+pub(crate) async fn with(kubeconfig: &Kubeconfig, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keywright"));
     command.args(arguments).env_clear().env("KUBECONFIG", kubeconfig.path());
     tokio::time::timeout(SOON * 3, run(command, String::new())).await.expect("it ends by itself").unwrap()
@@ -44,7 +44,7 @@ impl Teams<'_> {
     }
 }
 
-fn assert_failed(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn assert_failed(output: &Output, code: i32, words: &[&str]) {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     let last = output.stderr.lines().last().unwrap_or_default();

@@ -42,7 +42,7 @@ impl Installation<'_> {
     async fn helm(&self, verb: &str, values: &[&str]) {
         let arguments = [verb, self.release, CHART, "--namespace", self.namespace, "--wait", "--timeout=180s"];
         // The image is on the nodes already.
-        let own = ["--set", "image.pullPolicy=Never", "--set", "restartWorkloads=true"];
+        let own = ["--set", "image.pullPolicy=Never", "--set", "restartWorkloads=true,verifierProbes=true"];
         let done = self.cluster.control_plane().helm(&[arguments.as_slice(), &own, values].concat()).await.unwrap().succeeded();
         if let Err(error) = done {
             panic!("{error}\n{}\n{}", self.state().await, self.cluster.logs());

@@ -20,6 +20,7 @@ mod installation;
 mod leftovers;
 mod load;
 mod pods;
+mod probed;
 mod reinstalled;
 mod rotated;
 mod secretless;

@@ -1,0 +1,343 @@
+//! `kubectl keywright probe`: APIs that verify their tokens, and APIs that leave something out.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::get;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use keywright::api::Condition;
+use kube::Api;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+use tokio::task::JoinHandle;
+
+use crate::chart::rights::assert_matrix;
+use crate::cluster::{ControlPlane, Kubeconfig, Output, eventually, run};
+use crate::operator::{Operator, SOON, Setup};
+use crate::plugin::{assert_failed, with};
+use crate::teams::Teams;
+use crate::workload::{Credentials, condition};
+
+const PROBER: &str = include_str!("../../examples/prober.yaml");
+
+/// What an API does not look at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Careless {
+    Nothing,
+    Audience,
+    Expiry,
+    Anything,
+    /// It refuses whatever it gets.
+    Hostile,
+}
+
+/// An API that verifies tokens by a library that nobody here wrote, as its owner told it.
+struct Verifier {
+    keys: JwkSet,
+    issuer: String,
+    audience: String,
+    careless: Careless,
+}
+
+impl Verifier {
+    fn answer(&self, headers: &HeaderMap) -> StatusCode {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        match (self.careless, bearer) {
+            (Careless::Anything, _) => StatusCode::OK,
+            (Careless::Hostile, _) | (_, None) => StatusCode::UNAUTHORIZED,
+            (_, Some(token)) => match self.claims(token) {
+                Some(claims) if claims["scope"].as_str().is_some_and(|all| all.split(' ').any(|one| one == "invoices.read")) => {
+                    StatusCode::OK
+                }
+                Some(_) => StatusCode::FORBIDDEN,
+                None => StatusCode::UNAUTHORIZED,
+            },
+        }
+    }
+
+    fn claims(&self, token: &str) -> Option<Value> {
+        let header = decode_header(token).ok()?;
+        (header.typ.as_deref() == Some("at+jwt") && header.crit.is_none()).then_some(())?;
+        let key = DecodingKey::from_jwk(self.keys.find(header.kid.as_deref()?)?).ok()?;
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.set_audience(&[&self.audience]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+        validation.validate_nbf = true;
+        validation.validate_aud = self.careless != Careless::Audience;
+        validation.validate_exp = self.careless != Careless::Expiry;
+        decode::<Value>(token, &key, &validation).ok().map(|decoded| decoded.claims)
+    }
+}
+
+/// Where one of them listens.
+struct Listening {
+    url: String,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn listening(worker: &Credentials, audience: &str, careless: Careless) -> Listening {
+    let keys = worker.http().get(worker.get("jwk-set-uri")).send().await.unwrap().json().await.unwrap();
+    let verifier = Verifier { keys, issuer: worker.get("issuer-uri").to_owned(), audience: audience.to_owned(), careless };
+    let answer = async |State(verifier): State<Arc<Verifier>>, headers: HeaderMap| verifier.answer(&headers);
+    let router = Router::new().route("/invoices", get(answer)).with_state(Arc::new(verifier));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/invoices", listener.local_addr().unwrap());
+    Listening { url, task: tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }) }
+}
+
+/// An installation that lets APIs be probed, and a person of the API team: who edits that namespace alone.
+pub(crate) struct Place<'cluster> {
+    pub(crate) teams: Teams<'cluster>,
+    pub(crate) worker: Credentials,
+    token: NamedTempFile,
+    sarah: Kubeconfig,
+}
+
+async fn probing() -> Operator<'static> {
+    let setup = Setup { values: vec!["verifierProbes=true".to_owned()], ..Setup::default() };
+    let operator = Operator::install(ControlPlane::shared().await.unwrap(), setup).await;
+    operator.start_all().await;
+    operator
+}
+
+impl<'cluster> Place<'cluster> {
+    async fn new(operator: &'cluster Operator<'cluster>) -> Self {
+        let teams = Teams::served_by(operator).await;
+        let worker = teams.worker().await;
+        teams.change_resource("invoices", json!({"verification": {"configMap": "invoices-oauth"}})).await;
+        operator.resource_is(&teams.shop, "invoices", "Accepted").await;
+        let token = NamedTempFile::new().unwrap();
+        std::fs::write(token.path(), worker.token().await.token()).unwrap();
+        let user = format!("sarah-{}", teams.shop);
+        let bind = ["create", "rolebinding", "sarah", "--clusterrole=edit", "--user", &user, "-n", &teams.shop];
+        operator.cluster.kubectl(&bind).await.unwrap().succeeded().unwrap();
+        let sarah = operator.cluster.kubeconfig_for_user(&user, None).unwrap();
+        let may = async || match with(&sarah, &["check", "-n", &teams.shop]).await {
+            output if output.status.code() == Some(4) => Err(output.stderr),
+            _ => Ok(()),
+        };
+        eventually(SOON, "the role is aggregated", may).await.unwrap();
+        Self { teams, worker, token, sarah }
+    }
+
+    /// With the ServiceAccount that examples/ has.
+    pub(crate) async fn with_prober(operator: &'cluster Operator<'cluster>) -> Self {
+        let place = Self::new(operator).await;
+        let manifest = PROBER.replace("namespace: shop", &format!("namespace: {}", place.teams.shop));
+        operator.cluster.admin().kubectl_with(&["apply", "--filename=-"], &manifest).await.unwrap().succeeded().unwrap();
+        place
+    }
+
+    async fn api(&self, careless: Careless) -> Listening {
+        listening(&self.worker, &self.teams.audience(), careless).await
+    }
+
+    /// As Sarah, who can reach the issuer.
+    async fn probe(&self, api: &Listening, more: &[&str]) -> Output {
+        let arguments = ["probe", "oapr/invoices", "--direct", "--url", &api.url, "-n", &self.teams.shop];
+        with(&self.sarah, &[arguments.as_slice(), more].concat()).await
+    }
+
+    async fn probe_with_token(&self, api: &Listening) -> Output {
+        self.probed_at(&api.url).await
+    }
+
+    /// The same of whatever listens there, with a right token.
+    pub(crate) async fn probed_at(&self, url: &str) -> Output {
+        let token = self.token.path().to_str().unwrap();
+        let arguments = ["probe", "oapr/invoices", "--direct", "--url", url, "-n", &self.teams.shop, "--token-file", token];
+        with(&self.sarah, &arguments).await
+    }
+
+    /// The condition once it has this reason and says so; the API is served whatever it says.
+    async fn condition(&self, reason: &str, words: &str) -> Condition {
+        let resources: Api<keywright::api::ProtectedResource> = Api::namespaced(self.teams.kube.clone(), &self.teams.shop);
+        let look = async || {
+            let status = resources.get("invoices").await.unwrap().status.unwrap();
+            match condition(status.conditions.as_ref(), "Probed") {
+                Some(probed) if probed.reason == reason && probed.message.contains(words) => Ok(probed.clone()),
+                other => Err(format!("{other:?}")),
+            }
+        };
+        let probed = eventually(SOON, &format!("the condition Probed is {reason}"), look).await.unwrap();
+        self.teams.operator.resource_is(&self.teams.shop, "invoices", "Accepted").await;
+        probed
+    }
+}
+
+/// The names of the cases that a verdict was reached in.
+pub(crate) fn those(output: &Output, verdict: &str) -> BTreeSet<String> {
+    let lines = output.stdout.lines().filter(|line| line.ends_with(&format!("  {verdict}")));
+    lines.map(|line| line.split("  ").next().unwrap().to_owned()).collect()
+}
+
+pub(crate) fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// RFC 9068 §4: everything is refused where everything is looked at; the table, the exit code and the condition say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_verifies_refuses_every_probe() {
+    let operator = probing().await;
+    let place = Place::with_prober(&operator).await;
+    let api = place.api(Careless::Nothing).await;
+    let output = place.probe_with_token(&api).await;
+    let text = output.clone().succeeded().unwrap();
+    assert_eq!(those(&output, "refused").len(), 18, "{text}");
+    assert!(text.contains("18 refused, 0 accepted, 0 unclear") && text.contains("accepted, as it has to be"), "{text}");
+    assert!(!text.contains("eyJ"), "no token is shown");
+    let probed = place.condition("AllRefused", "").await;
+    let host = api.url.trim_start_matches("http://").trim_end_matches("/invoices");
+    assert!(probed.status == "True" && probed.message.contains(host) && !probed.message.contains("/invoices"), "{probed:?}");
+
+    // Without a right token it is not known whether it refuses everything.
+    let output = place.probe(&api, &["-o", "json"]).await;
+    let json: Value = serde_json::from_str(&output.succeeded().unwrap()).unwrap();
+    assert_eq!((json["cases"].as_array().unwrap().len(), &json["rightToken"]), (18, &Value::Null));
+    assert_eq!(place.condition("Unclear", "no right token").await.status, "Unknown");
+    let hostile = place.api(Careless::Hostile).await;
+    let output = place.probe_with_token(&hostile).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stderr.contains("did not accept the right token"), "{output:?}");
+
+    // Whoever writes the annotation by hand writes no condition.
+    let annotation = json!({"metadata": {"annotations": {"keywright.dev/probed": "{\"accepted\": [\"<b>\"]}"}}});
+    crate::objects::merge(&place.teams.kube, &place.teams.shop, "ProtectedResource", "invoices", &annotation).await.unwrap();
+    assert!(!place.condition("Unreadable", "").await.message.contains("<b>"));
+}
+
+/// What is left out is named, with what to change; and what such an API accepts is what the issuer said that it would.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_leaves_a_check_out_is_told_which() {
+    let operator = probing().await;
+    let place = Place::with_prober(&operator).await;
+    for (careless, accepted, advice) in [
+        (Careless::Audience, names(["wrong-audience", "audience-prefix"]), "set the audience that the verifier expects"),
+        (Careless::Expiry, names(["expired"]), "check exp"),
+    ] {
+        let api = place.api(careless).await;
+        let output = place.probe_with_token(&api).await;
+        assert_eq!((output.status.code(), those(&output, "ACCEPTED")), (Some(1), accepted.clone()), "{output:?}");
+        assert!(output.stdout.contains(advice), "{output:?}");
+        let last = output.stderr.lines().last().unwrap();
+        assert!(
+            last.starts_with("keywright: the API accepts what it has to refuse") && accepted.iter().all(|name| last.contains(name)),
+            "{last}"
+        );
+        let probed = place.condition("WrongTokensAccepted", api.url.trim_start_matches("http://").trim_end_matches("/invoices")).await;
+        assert!(probed.status == "False" && accepted.iter().all(|name| probed.message.contains(name)), "{probed:?}");
+    }
+    let output = place.probe(&place.api(Careless::Anything).await, &[]).await;
+    assert_eq!((output.status.code(), those(&output, "ACCEPTED").len()), (Some(1), 18), "{output:?}");
+    assert!(those(&output, "ACCEPTED").contains("no-token"));
+    // What was revoked comes from whoever could use it; offline it is as good as ever.
+    let revoked = place.token.path().to_str().unwrap();
+    let output = place.probe(&place.api(Careless::Nothing).await, &["--revoked-token-file", revoked]).await;
+    assert_eq!((output.status.code(), those(&output, "ACCEPTED")), (Some(1), names(["revoked"])), "{output:?}");
+    assert!(output.stdout.contains("introspect each token"), "{output:?}");
+}
+
+/// A line for the shell, as somebody pastes it who has kubectl.
+fn pasted(kubeconfig: &Kubeconfig, line: &str) -> Command {
+    let kubectl = kubeconfig.command("kubectl", &[]);
+    let folder = Path::new(kubectl.get_program()).parent().unwrap().to_owned();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", line]).env("PATH", folder).env("KUBECONFIG", kubeconfig.path());
+    command
+}
+
+/// S18: nobody gets such tokens whom RBAC does not let; what is said then, to the letter, is what helps.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_probe_is_told_what_is_missing() {
+    let operator = probing().await;
+    let place = Place::new(&operator).await;
+    let api = place.api(Careless::Nothing).await;
+    let shop = place.teams.shop.clone();
+    assert_failed(&place.probe(&api, &[]).await, 3, &["no ServiceAccount keywright-prober", &shop, "examples/prober.yaml"]);
+    let sarah = async |arguments: &[&str]| place.sarah.kubectl(&[arguments, &["-n", &shop]].concat()).await.unwrap().succeeded().unwrap();
+    sarah(&["create", "serviceaccount", "keywright-prober"]).await;
+    let refused = place.probe(&api, &[]).await;
+    assert_failed(&refused, 4, &["keywright-prober", "may not probe invoices", "kubectl create role"]);
+    let (_, commands) = refused.stderr.split_once("invoices: ").unwrap();
+    run(pasted(operator.cluster.admin(), commands), String::new()).await.unwrap().succeeded().unwrap();
+    let allowed = async || match place.probe_with_token(&api).await {
+        output if output.status.success() => Ok(()),
+        output => Err(format!("{output:?}")),
+    };
+    eventually(SOON, "the role is known", allowed).await.unwrap();
+
+    // By way of the API server, which asks for a right of its own.
+    let by_the_way = ["probe", "invoices", "--url", &api.url, "-n", &shop];
+    let no_way = with(&place.sarah, &by_the_way).await;
+    assert_failed(
+        &no_way,
+        4,
+        &["services \"https:keywright:https\" is forbidden", "keywright-prober of the namespace", &operator.namespace, "--direct"],
+    );
+    let user = format!("sarah-{shop}");
+    let bind = ["create", "rolebinding", "sarah", "--role=keywright-prober", "--user", &user, "-n", &operator.namespace];
+    operator.cluster.kubectl(&bind).await.unwrap().succeeded().unwrap();
+    // No pods are behind the Service here: `tests/node` goes all the way.
+    let unanswered = async || match with(&place.sarah, &by_the_way).await {
+        output if output.stderr.contains("no endpoints available") => Ok(output),
+        output => Err(format!("{output:?}")),
+    };
+    assert_failed(&eventually(SOON, "she may", unanswered).await.unwrap(), 5, &["does not answer"]);
+    for wrong in ["ftp://x/", "http://user@x/", "x"] {
+        assert_eq!(with(&place.sarah, &["probe", "invoices", "--url", wrong]).await.status.code(), Some(2), "{wrong}");
+    }
+}
+
+/// Where nobody has switched it on there is nothing, and where an API cannot be reached no token is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_that_lets_nobody_probe_says_so() {
+    let place = Place::with_prober(Operator::shared().await).await;
+    let api = place.api(Careless::Nothing).await;
+    assert_failed(&place.probe(&api, &[]).await, 4, &["verifierProbes=true"]);
+    let nowhere = Listening { url: "http://127.0.0.1:9/".to_owned(), task: tokio::spawn(async {}) };
+    assert_failed(&place.probe(&nowhere, &[]).await, 5, &["the API at 127.0.0.1 does not answer"]);
+    let other = NamedTempFile::new().unwrap();
+    std::fs::write(other.path(), "rubbish").unwrap();
+    assert_failed(&place.probe(&api, &["--token-file", other.path().to_str().unwrap()]).await, 1, &["holds no JWT"]);
+    assert_failed(
+        &with(&place.sarah, &["probe", "nothing", "--url", &api.url, "-n", &place.teams.shop]).await,
+        3,
+        &["ProtectedResource nothing"],
+    );
+}
+
+/// S18: what the value adds to the operator's rights, and to those of who edits a namespace.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_value_gives_the_right_to_ask_who_may_and_nothing_else() {
+    let operator = probing().await;
+    const OPERATOR: &str = "
+        yes create localsubjectaccessreviews.authorization.k8s.io -n default
+        no create subjectaccessreviews.authorization.k8s.io
+        no create services --subresource=proxy -n $own
+        no create serviceaccounts --subresource=token -n default
+        no create protectedresources.keywright.dev --subresource=probe -n default
+    ";
+    assert_matrix(&operator.kubeconfig, &operator.namespace, OPERATOR).await;
+    let place = Place::new(&operator).await;
+    const EDITOR: &str = "
+        yes create protectedresources.keywright.dev --subresource=probe -n $own
+        no create protectedresources.keywright.dev --subresource=probe -n default
+        no patch protectedresources.keywright.dev --subresource=status -n $own
+        no create localsubjectaccessreviews.authorization.k8s.io -n $own
+        no create services --subresource=proxy -n default
+    ";
+    assert_matrix(&place.sarah, &place.teams.shop, EDITOR).await;
+}
