@@ -1,6 +1,7 @@
 //! Clients and verifiers that nobody here wrote, as a workload would use them: with the Secret mounted as files. Tokens that the library of
 //! one language got are verified by those of all.
 
+mod asked;
 pub(crate) mod programs;
 
 use std::path::Path;

@@ -11,8 +11,8 @@ use keywright::ambient;
 use keywright::domain::resource::Algorithm;
 use keywright::keys::SigningKey;
 use keywright::keys::jwks::Jwks;
-use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::cluster::eventually;
@@ -63,7 +63,12 @@ async fn token(credentials: &Credentials, url: &str, assertion: &str) -> Answer 
 
 /// A ServiceAccount of the workload team.
 pub(crate) async fn account(teams: &Teams<'_>, name: &str) -> Api<ServiceAccount> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(teams.kube.clone(), &teams.billing);
+    account_in(&teams.kube, &teams.billing, name).await
+}
+
+/// A ServiceAccount of any namespace.
+pub(crate) async fn account_in(kube: &Client, namespace: &str, name: &str) -> Api<ServiceAccount> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(kube.clone(), namespace);
     let account = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
     accounts.create(&PostParams::default(), &account).await.unwrap();
     accounts

@@ -2,6 +2,8 @@
 //
 //	client token METHOD DIR              prints an access token, got with the files mounted at DIR
 //	client verify DIR AUDIENCE [SECONDS] verifies the token on standard input, by a clock that is SECONDS ahead, and prints its client
+//	client introspect METHOD DIR [URL]   asks about the token on standard input, and prints its client or "inactive"
+//	client revoke METHOD DIR             revokes the token on standard input
 package main
 
 import (
@@ -37,9 +39,16 @@ func main() {
 }
 
 func run(args []string) (string, error) {
-	if args[0] == "token" {
+	switch args[0] {
+	case "token":
 		mounted := folder(args[2])
 		return mounted.token(mounted.context(), args[1])
+	case "introspect":
+		mounted := folder(args[2])
+		return mounted.introspect(mounted.context(), args[1], strings.Join(args[3:], ""))
+	case "revoke":
+		mounted := folder(args[2])
+		return mounted.revoke(mounted.context(), args[1])
 	}
 	mounted := folder(args[1])
 	var ahead time.Duration

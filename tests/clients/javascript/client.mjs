@@ -2,6 +2,8 @@
 //
 //   client.mjs token METHOD DIR                prints an access token, got with the files mounted at DIR
 //   client.mjs verify DIR AUDIENCE [SECONDS]   verifies the token on standard input, by a clock that is SECONDS ahead, and prints its client
+//   client.mjs introspect METHOD DIR [URL]     asks about the token on standard input, and prints its client or "inactive"
+//   client.mjs revoke METHOD DIR               revokes the token on standard input
 
 import {readFileSync} from 'node:fs'
 import {join} from 'node:path'
@@ -19,12 +21,31 @@ const authentication = {
   },
 }
 
-async function token(method, file) {
+async function discovered(method, file) {
   const credentials = await authentication[method](file)
-  const config = await oauth.discovery(new URL(file('issuer-uri')), file('client-id'), undefined, credentials)
+  return oauth.discovery(new URL(file('issuer-uri')), file('client-id'), undefined, credentials)
+}
+
+async function token(method, file) {
+  const config = await discovered(method, file)
   const answer = await oauth.clientCredentialsGrant(config, {scope: file('scope')})
   if (!(answer.expiresIn() > 0)) throw new Error(`expires in ${answer.expiresIn()}`)
   return answer.access_token
+}
+
+async function introspect(method, file, url) {
+  let config = await discovered(method, file)
+  if (url) {
+    const metadata = {...config.serverMetadata(), introspection_endpoint: url}
+    config = new oauth.Configuration(metadata, file('client-id'), undefined, await authentication[method](file))
+  }
+  const answer = await oauth.tokenIntrospection(config, readFileSync(0, 'utf8'))
+  return answer.active ? answer.client_id : 'inactive'
+}
+
+async function revoke(method, file) {
+  await oauth.tokenRevocation(await discovered(method, file), readFileSync(0, 'utf8'), {token_type_hint: 'access_token'})
+  return 'revoked'
 }
 
 async function verify(file, audience, ahead = '0') {
@@ -42,5 +63,10 @@ async function verify(file, audience, ahead = '0') {
 
 const mountedAt = (folder) => (name) => readFileSync(join(folder, name), 'utf8')
 const [command, ...rest] = process.argv.slice(2)
-const did = command === 'token' ? token(rest[0], mountedAt(rest[1])) : verify(mountedAt(rest[0]), ...rest.slice(1))
-process.stdout.write(await did)
+const commands = {
+  token: (method, folder) => token(method, mountedAt(folder)),
+  introspect: (method, folder, url) => introspect(method, mountedAt(folder), url),
+  revoke: (method, folder) => revoke(method, mountedAt(folder)),
+  verify: (folder, audience, ahead) => verify(mountedAt(folder), audience, ahead),
+}
+process.stdout.write(await commands[command](...rest))

@@ -8,7 +8,8 @@ use tokio::sync::OnceCell;
 
 use crate::cluster::{Output, run};
 
-const METHODS: &[&str] = &["client_secret_basic", "client_secret_post", "private_key_jwt", "service_account"];
+/// In each language.
+pub(super) const METHODS: &[&str] = &["client_secret_basic", "client_secret_post", "private_key_jwt", "service_account"];
 
 /// What the next run keeps says what it was made of.
 const STAMP: &str = "made-of";
@@ -42,6 +43,20 @@ impl Program {
         let mut command = self.command(folder);
         command.args(["token", method]).arg(folder.path());
         output(command, "").await
+    }
+
+    /// Asks about a token with the files of a folder, at `url` or, without one, where the metadata says: its client, or `inactive`.
+    pub(super) async fn introspect(&self, method: &str, folder: &TempDir, url: Option<&str>, token: &str) -> String {
+        let mut command = self.command(folder);
+        command.args(["introspect", method]).arg(folder.path()).args(url);
+        output(command, token).await
+    }
+
+    /// Revokes a token with the files of a folder.
+    pub(super) async fn revoke(&self, method: &str, folder: &TempDir, token: &str) -> Output {
+        let mut command = self.command(folder);
+        command.args(["revoke", method]).arg(folder.path());
+        run(command, token.to_owned()).await.unwrap()
     }
 
     /// Prints the client of a good token, by a clock that is some seconds ahead.
