@@ -8,16 +8,40 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::net::IpAddr;
 
-/// A token was issued or refused.
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To get a token.
+    Token,
+    /// To ask whether one is active.
+    Introspection,
+    /// To have one revoked.
+    Revocation,
+    /// To get tokens to probe an API with.
+    Probe,
+}
+
+/// The request that an event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// When it was answered.
+    pub answered: Timestamp,
+    /// Whom it came from.
+    pub address: IpAddr,
+    /// Of the trace that it is part of (W3C Trace Context).
+    pub trace_id: Option<String>,
+}
+
+/// A token was issued, refused or revoked, or somebody was not told about one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
     timestamp: Timestamp,
     level: &'static str,
     target: &'static str,
     message: &'static str,
-    /// Whose connection it was.
     address: IpAddr,
-    /// Of the trace that the request is part of (W3C Trace Context).
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
     #[serde(flatten)]
@@ -66,13 +90,14 @@ pub struct Wanted {
     pub scope: Option<String>,
 }
 
-/// What was issued.
+/// What was issued or revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Token {
     /// The token's id.
     pub jti: String,
-    /// Its lifetime in seconds.
-    pub expires_in: i64,
+    /// The lifetime in seconds of one that was issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<i64>,
 }
 
 /// Tokens to probe an API with, which none may accept: who asked, what for, and how many there are.
@@ -111,70 +136,71 @@ impl Who {
             credential: credential.map(|id| id.as_str().to_owned()),
         }
     }
+
+    /// Whether somebody proved to be this.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.namespace.is_some()
+    }
 }
 
 impl Event {
-    /// That a request from `address` was answered with a token.
+    /// That the request was answered with a token.
     #[must_use]
-    pub fn issued(timestamp: Timestamp, address: IpAddr, (who, wanted, token): (Who, Wanted, Token)) -> Self {
-        Self { message: "token issued", token: Some(token), who, wanted, ..Self::new(timestamp, address) }
+    pub fn issued(request: Request, who: Who, wanted: Wanted, token: Token) -> Self {
+        Self { message: "token issued", token: Some(token), who, wanted, ..Self::new(request) }
     }
 
-    /// That a request from `address` was refused.
+    /// That the request has revoked a token.
     #[must_use]
-    pub fn refused(
-        timestamp: Timestamp,
-        address: IpAddr,
-        (who, wanted): (Who, Wanted),
-        (reason, description): (&'static str, String),
-    ) -> Self {
+    pub fn revoked(request: Request, who: Who, wanted: Wanted, token: Token) -> Self {
+        Self { message: "token revoked", token: Some(token), who, wanted, ..Self::new(request) }
+    }
+
+    /// That the request was refused.
+    #[must_use]
+    pub fn refused(request: Request, who: Who, wanted: Wanted, (reason, description): (&'static str, String)) -> Self {
+        let message = match request.purpose {
+            Purpose::Token => "token refused",
+            Purpose::Introspection => "introspection refused",
+            Purpose::Revocation => "revocation refused",
+            Purpose::Probe => "probe refused",
+        };
         let (reason, description) = (Some(reason), Some(description));
-        Self { message: "token refused", reason, description, who, wanted, ..Self::new(timestamp, address) }
+        Self { message, reason, description, who, wanted, ..Self::new(request) }
     }
 
     /// That a request for tokens to probe an API with was answered so.
     #[must_use]
-    pub fn probed(timestamp: Timestamp, address: IpAddr, probe: Probe, refusal: Option<(&'static str, String)>) -> Self {
+    pub fn probed(request: Request, probe: Probe, refusal: Option<(&'static str, String)>) -> Self {
         let message = if refusal.is_some() { "probe refused" } else { "probe tokens issued" };
         let (reason, description) = refusal.unzip();
-        Self { message, probe: Some(probe), reason, description, ..Self::new(timestamp, address) }
-    }
-
-    /// The same, as part of a trace.
-    #[must_use]
-    pub fn traced(self, trace_id: Option<String>) -> Self {
-        Self { trace_id, ..self }
+        Self { message, probe: Some(probe), reason, description, ..Self::new(request) }
     }
 
     /// The same, without the client id if nobody has it: people mistake the field of the secret for that of the id.
     #[must_use]
     pub fn known_to(mut self, snapshot: &Snapshot) -> Self {
-        let is_proven = self.who.namespace.is_some();
+        let is_proven = self.who.is_proven();
         self.who.client_id =
             self.who.client_id.filter(|id| is_proven || ClientId::parse(id).is_ok_and(|id| snapshot.clients.get(&id).is_some()));
         self
     }
 
-    /// Whether no token was issued.
+    /// Whether the request was refused.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         self.reason.is_some()
     }
 
-    /// Whether there are many of its kind, so that a part of them may be enough.
-    #[must_use]
-    pub fn is_commonplace(&self) -> bool {
-        self.token.is_some()
-    }
-
-    fn new(timestamp: Timestamp, address: IpAddr) -> Self {
+    fn new(Request { answered, address, trace_id, .. }: Request) -> Self {
         Self {
-            timestamp,
+            timestamp: answered,
             level: "INFO",
             target: "audit",
             message: "",
             address,
-            trace_id: None,
+            trace_id,
             who: Who::default(),
             wanted: Wanted::default(),
             token: None,

@@ -54,7 +54,7 @@ fn lines(events: impl Iterator<Item = Event>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::event::{Token, Wanted, Who},
+        super::event::{Purpose, Request, Token, Wanted, Who},
         *,
     };
     use jiff::Timestamp;
@@ -63,9 +63,10 @@ mod tests {
 
     fn event(scope: &str) -> Event {
         let wanted = Wanted { resource: Some("https://a\u{1b}[2J\r\n{\"target\":\"audit\"}".to_owned()), scope: Some(scope.to_owned()) };
-        let token = Token { jti: "b".to_owned(), expires_in: 900 };
+        let token = Token { jti: "b".to_owned(), expires_in: Some(900) };
         let who = Who::claimed("billing.worker", "client_secret_basic");
-        Event::issued(Timestamp::UNIX_EPOCH, IpAddr::V4(Ipv4Addr::LOCALHOST), (who, wanted, token))
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Event::issued(Request { purpose: Purpose::Token, answered: Timestamp::UNIX_EPOCH, address, trace_id: None }, who, wanted, token)
     }
 
     /// One line each, whatever stands in it, and all of them before the end.

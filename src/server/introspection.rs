@@ -1,11 +1,9 @@
 //! The introspection endpoint (RFC 7662, RFC 9701).
 
-use super::{
-    Endpoint, Peer, body,
-    identity::{Caller, settled},
-    respond,
-};
+use super::{Endpoint, body, identity::Caller, record::Record, respond};
 use crate::{
+    ambient,
+    audit::Purpose,
     metrics::Introspected,
     oauth::{
         Error,
@@ -18,14 +16,19 @@ use crate::{
     replica::contact::Standing,
 };
 use axum::{
+    body::Body,
     extract::{Request, State},
+    http::request::Parts,
     response::Response,
 };
 use std::sync::Arc;
 
 /// Answers `POST /oauth2/introspect`.
 pub(super) async fn introspection(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
-    let answer = answer(&endpoint, request).await;
+    let (parts, body) = request.into_parts();
+    let mut record = Record::new(Purpose::Introspection, false);
+    let answer = answer(&endpoint, &parts, body, &mut record).await;
+    record.tell(&endpoint, &parts, answer.as_ref().err().copied(), ambient::moment());
     endpoint.metrics.introspected(match &answer {
         Ok(Answer { is_active: true, .. }) => Introspected::Active,
         Ok(_) => Introspected::Inactive,
@@ -45,14 +48,13 @@ struct Answer {
     is_active: bool,
 }
 
-async fn answer(endpoint: &Endpoint, request: Request) -> Result<Answer, Error> {
-    let (parts, body) = request.into_parts();
+async fn answer(endpoint: &Endpoint, parts: &Parts, body: Body, record: &mut Record) -> Result<Answer, Error> {
     let head = Head::read(&parts.method, &parts.headers)?;
     let body = body::read(body, endpoint.body_limits).await?;
     let request = head.presented_token(&body)?;
     let presented = request.presented.as_ref();
     let is_jwt = introspection_jwt::is_wanted(&parts.headers);
-    let decided = settled(endpoint, presented, Peer::of(&parts), |caller| {
+    let decided = record.settled(endpoint, presented, parts, |caller| {
         let said = decide(endpoint, &request, caller)?;
         let body = if is_jwt { signed(endpoint, &said, caller) } else { said.body() }?;
         Ok(Answer { body, is_jwt, is_active: said.is_active() })

@@ -53,8 +53,7 @@ pub(super) async fn probe(State(endpoint): State<Arc<Endpoint>>, request: Reques
     let (parts, body) = request.into_parts();
     let mut record = ProbeRecord::default();
     let answer = answer(&endpoint, &parts, body, &mut record).await;
-    let ended = ambient::moment();
-    endpoint.audit.tell(record.event(&parts, answer.as_ref().err().copied(), ended.wall), ended.boot, || 0);
+    record.tell(&endpoint, &parts, answer.as_ref().err().copied(), ambient::moment());
     match answer {
         Ok(body) => respond::respond_with_token(body),
         Err(error) => respond::respond(error),

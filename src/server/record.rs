@@ -1,44 +1,79 @@
 //! What is learnt of a request while it is answered, for the audit log.
 
-use super::Peer;
+use super::{
+    Endpoint, Peer,
+    identity::{Caller, settled},
+};
 use crate::{
-    audit::{Event, Probe, Token, Wanted, Who, trace_id},
+    audit::{Event, Probe, Purpose, Request, Token, Wanted, Who, trace_id},
     domain::names::{Audience, ObjectName, Scope},
     metrics::Outcome,
     oauth::{
         Error,
+        access_token::AccessToken,
         presented::Presented,
         request::{Target, TokenRequest},
     },
+    replica::contact::Moment,
 };
 use axum::http::request::Parts;
-use jiff::Timestamp;
 
 /// Most characters of the scopes that a client asked for in vain; longer ones are left out.
 const LONGEST_SCOPE: usize = 512;
 
 /// What is known of a request, before or after it is known who asks.
-#[derive(Default)]
 pub(super) struct Record {
+    purpose: Purpose,
+    tells_success: bool,
     who: Who,
     wanted: Wanted,
     token: Option<Token>,
 }
 
 impl Record {
-    /// Whoever asks says to be this.
-    pub(super) fn claims(&mut self, presented: Option<&Presented>, method: Option<&'static str>) {
-        if let (Some(presented), Some(method)) = (presented, method) {
-            self.who = Who::claimed(&presented.client_id, method);
+    /// Of a request for this; whether somebody will read of it where it is not refused.
+    pub(super) fn new(purpose: Purpose, tells_success: bool) -> Self {
+        Self { purpose, tells_success, who: Who::default(), wanted: Wanted::default(), token: None }
+    }
+
+    /// Whether somebody will read of a success.
+    pub(super) fn tells_success(&self) -> bool {
+        self.tells_success
+    }
+
+    /// Finds out who asks, and decides. Remembers who that is, or says to be, where somebody will read it.
+    pub(super) async fn settled<T>(
+        &mut self,
+        endpoint: &Endpoint,
+        presented: Option<&Presented>,
+        head: &Parts,
+        decide: impl Fn(Caller<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let method = presented.map(|presented| presented.method(|| endpoint.service_accounts.issuer()));
+        let decided = settled(endpoint, presented, Peer::of(head), |caller| {
+            let decision = decide(caller).map_err(|error| error.in_standing(caller.standing));
+            let is_told = self.tells_success || decision.is_err();
+            Ok((is_told.then(|| Who::proven(caller.client, caller.credential, method)), decision))
+        });
+        match decided.await {
+            Ok((who, decision)) => {
+                self.who = who.unwrap_or_default();
+                decision
+            }
+            Err(error) => {
+                self.who = presented.zip(method).map(|(presented, method)| Who::claimed(&presented.client_id, method)).unwrap_or_default();
+                Err(error)
+            }
         }
     }
 
-    /// Whoever asks is this, and so is heard.
-    pub(super) fn proves(&mut self, who: Who, request: &TokenRequest<'_>) {
-        self.who = who;
-        let named = if let Target::Named(name) = &request.target { Audience::parse(name).ok() } else { None };
-        let scope = request.scope.as_deref().filter(|text| text.len() <= LONGEST_SCOPE && text.split(' ').all(Scope::is_token));
-        self.wanted = Wanted { resource: named.map(|name| name.as_str().to_owned()), scope: scope.map(str::to_owned) };
+    /// Whoever asks wants this, in vain; heard of those alone who proved who they are.
+    pub(super) fn wants(&mut self, request: &TokenRequest<'_>) {
+        if self.who.is_proven() {
+            let named = if let Target::Named(name) = &request.target { Audience::parse(name).ok() } else { None };
+            let scope = request.scope.as_deref().filter(|text| text.len() <= LONGEST_SCOPE && text.split(' ').all(Scope::is_token));
+            self.wanted = Wanted { resource: named.map(|name| name.as_str().to_owned()), scope: scope.map(str::to_owned) };
+        }
     }
 
     /// Whoever asks gets a token.
@@ -47,18 +82,32 @@ impl Record {
         self.token = Some(token);
     }
 
-    /// The event of the request with this head, which was answered with `error` or a token.
-    pub(super) fn event(self, head: &Parts, error: Option<Error>, at: Timestamp) -> Event {
-        let Self { who, wanted, token } = self;
-        let address = Peer::of(head);
+    /// Whoever asks has revoked a token.
+    pub(super) fn revokes(&mut self, token: AccessToken) {
+        self.wanted = Wanted { resource: Some(token.audience), scope: None };
+        self.token = Some(Token { jti: token.id, expires_in: None });
+    }
+
+    /// Tells the audit log of the request with this head, which was answered with `error` or what it asked for.
+    pub(super) fn tell(self, endpoint: &Endpoint, head: &Parts, error: Option<Error>, answered: Moment) {
+        let Self { purpose, who, wanted, token, .. } = self;
+        let request = || Request { purpose, answered: answered.wall, address: Peer::of(head), trace_id: trace(head) };
         let event = match (token, error) {
-            (Some(token), None) => Event::issued(at, address, (who, wanted, token)),
-            (_, error) => {
-                let error = error.unwrap_or(Error::Internal);
-                Event::refused(at, address, (who, wanted), (Outcome::of(error).as_str(), error.to_string()))
-            }
+            (_, Some(error)) => Event::refused(request(), who, wanted, (reason(error), error.to_string())),
+            (Some(token), None) if purpose == Purpose::Revocation => Event::revoked(request(), who, wanted, token),
+            (Some(token), None) => Event::issued(request(), who, wanted, token),
+            (None, None) => return,
         };
-        event.traced(trace(head))
+        endpoint.audit.tell(event, answered.boot);
+    }
+}
+
+/// As in the metric's label, where the token endpoint knows it too.
+fn reason(error: Error) -> &'static str {
+    match error {
+        Error::TooManyIntrospections(_) => "too_many_introspections",
+        Error::TooManyRevocations(_) => "too_many_revocations",
+        other => Outcome::of(other).as_str(),
     }
 }
 
@@ -84,9 +133,10 @@ impl ProbeRecord {
     }
 
     /// As for a token.
-    pub(super) fn event(self, head: &Parts, error: Option<Error>, at: Timestamp) -> Event {
-        let refusal = error.map(|error| (Outcome::of(error).as_str(), error.to_string()));
-        Event::probed(at, Peer::of(head), self.0, refusal).traced(trace(head))
+    pub(super) fn tell(self, endpoint: &Endpoint, head: &Parts, error: Option<Error>, answered: Moment) {
+        let refusal = error.map(|error| (reason(error), error.to_string()));
+        let request = Request { purpose: Purpose::Probe, answered: answered.wall, address: Peer::of(head), trace_id: trace(head) };
+        endpoint.audit.tell(Event::probed(request, self.0, refusal), answered.boot);
     }
 }
 

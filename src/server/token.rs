@@ -1,13 +1,9 @@
 //! The token endpoint.
 
-use super::{
-    Endpoint, Peer, body,
-    identity::{Caller, settled},
-    record::Record,
-    respond,
-};
+use super::{Endpoint, body, identity::Caller, record::Record, respond};
 use crate::{
-    ambient, audit,
+    ambient,
+    audit::{Purpose, Token, Wanted},
     domain::names::space_delimited,
     metrics::Outcome,
     oauth::{
@@ -30,13 +26,13 @@ use std::sync::Arc;
 pub(super) async fn token(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
     let begun = ambient::boot_time();
     let (parts, body) = request.into_parts();
-    let mut record = Record::default();
+    let tells_success = endpoint.audit.takes_success(|| u32::from_ne_bytes(ambient::random()));
+    let mut record = Record::new(Purpose::Token, tells_success);
     let answer = answer(&endpoint, &parts, body, &mut record).await;
     let outcome = answer.as_ref().map_or_else(|error| Outcome::of(*error), |_| Outcome::Issued);
     let ended = ambient::moment();
     endpoint.metrics.answered(outcome, ended.boot.saturating_sub(begun));
-    let event = record.event(&parts, answer.as_ref().err().copied(), ended.wall);
-    endpoint.audit.tell(event, ended.boot, || u32::from_ne_bytes(ambient::random()));
+    record.tell(&endpoint, &parts, answer.as_ref().err().copied(), ended);
     match answer {
         Ok(body) => respond::respond_with_token(body),
         Err(error) => respond::respond(error),
@@ -47,38 +43,36 @@ async fn answer(endpoint: &Endpoint, parts: &Parts, body: Body, record: &mut Rec
     let head = Head::read(&parts.method, &parts.headers)?;
     let body = body::read(body, endpoint.body_limits).await?;
     let request = head.token_request(&body)?;
-    let presented = request.presented.as_ref();
-    let method = presented.map(|presented| presented.method(|| endpoint.service_accounts.issuer()));
-    record.claims(presented, method);
-    let decided = settled(endpoint, presented, Peer::of(parts), |caller| {
-        let who = audit::Who::proven(caller.client, caller.credential, method);
-        Ok((who, decide(endpoint, &request, caller).map_err(|error| error.in_standing(caller.standing))))
-    });
-    let (who, decision) = decided.await?;
-    record.proves(who, &request);
-    let Issued { success, wanted, token } = decision?;
+    let tells = record.tells_success();
+    let decided = record.settled(endpoint, request.presented.as_ref(), parts, |caller| decide(endpoint, &request, caller, tells)).await;
+    let Issued { success, told } = decided.inspect_err(|_| record.wants(&request))?;
     let body = success.body()?;
-    record.gets(wanted, token);
+    if let Some((wanted, token)) = told {
+        record.gets(wanted, token);
+    }
     Ok(body)
 }
 
-/// A token, and what is remembered of it.
+/// A token, and what the audit log says of it; `None`: nothing.
 struct Issued {
     success: Success,
-    wanted: audit::Wanted,
-    token: audit::Token,
+    told: Option<(Wanted, Token)>,
 }
 
 fn decide(
     endpoint: &Endpoint,
     request: &TokenRequest<'_>,
     Caller { client, snapshot, keys, moment, .. }: Caller<'_>,
+    tells: bool,
 ) -> Result<Issued, Error> {
     let permitted = permit(request, client, snapshot, endpoint.lifetimes, moment.wall)?;
     endpoint.throttle.issuance.count(&client.uid, moment.boot).map_err(|Wait(seconds)| Error::TooManyTokens(seconds))?;
     let jti = ambient::draw_jti();
     let success = issue(&permitted, client, endpoint.issuer.as_str(), &jti, keys)?;
-    let resource = Some(permitted.resource.audience.as_str().to_owned());
-    let wanted = audit::Wanted { resource, scope: Some(space_delimited(permitted.scopes.iter().copied())) };
-    Ok(Issued { success, wanted, token: audit::Token { jti, expires_in: permitted.lifetime } })
+    let told = tells.then(|| {
+        let resource = Some(permitted.resource.audience.as_str().to_owned());
+        let wanted = Wanted { resource, scope: Some(space_delimited(permitted.scopes.iter().copied())) };
+        (wanted, Token { jti, expires_in: Some(permitted.lifetime) })
+    });
+    Ok(Issued { success, told })
 }

@@ -1,6 +1,11 @@
-//! One event for each request to the token endpoint: who, what for, from where, and how it ended.
+//! One event for each request to the token endpoint: who, what for, from where, and how it ended. Of the two endpoints about tokens, what
+//! changed something or was refused.
 
-use crate::fixture::{INVOICES, Replica, SECRET, basic};
+use crate::{
+    fixture::{INVOICES, Replica, SECRET, basic},
+    introspection::{self, API, introspected_by, with_api},
+    revocation::{self, kept, revoked_by},
+};
 use axum::http::{HeaderName, StatusCode};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use keywright::{audit::Share, oauth::throttle::Rate, server::BodyLimits};
@@ -209,4 +214,100 @@ async fn a_flood_of_refusals_is_counted() {
     let left_out: u64 = told.iter().filter_map(|event| event["left_out"].as_u64()).sum();
     assert_eq!(left_out + told.len() as u64, 1_001);
     assert!(told.len() < 600 && left_out > 0, "{} were told", told.len());
+}
+
+/// Who revoked which token, that nobody else did, and nothing of what changed nothing.
+#[tokio::test]
+async fn a_revoked_token_is_one_event() {
+    let replica = Replica::new();
+    let answer = replica.token("billing.worker", "").await;
+    let (token, jti) = (answer.json()["access_token"].as_str().unwrap().to_owned(), answer.claims()["jti"].clone());
+    replica.audited().await;
+    revoked_by(&replica, "billing.orders", &token).await;
+    let expected = json!({
+        "level": "INFO",
+        "target": "audit",
+        "message": "revocation refused",
+        "address": "127.0.0.1",
+        "client_id": "billing.orders",
+        "namespace": "billing",
+        "name": "orders",
+        "method": "client_secret_basic",
+        "credential": id_of_the_secret(&replica, "billing.orders"),
+        "reason": "invalid_request",
+        "description": "the token was not issued to this client, so it cannot revoke it",
+    });
+    assert_eq!(event(&replica).await, expected);
+    tokio::join!(revoked_by(&replica, "billing.worker", &token), kept(&replica));
+    let expected = json!({
+        "level": "INFO",
+        "target": "audit",
+        "message": "token revoked",
+        "address": "127.0.0.1",
+        "client_id": "billing.worker",
+        "namespace": "billing",
+        "name": "worker",
+        "method": "client_secret_basic",
+        "credential": id_of_the_secret(&replica, "billing.worker"),
+        "resource": INVOICES,
+        "jti": jti,
+    });
+    assert_eq!(event(&replica).await, expected);
+    revoked_by(&replica, "billing.worker", &token).await;
+    revoked_by(&replica, "billing.worker", "garbage").await;
+    assert_eq!(replica.audited().await, [json!(null); 0]);
+}
+
+/// What was not written is refused, and so is what there is too much of.
+#[tokio::test]
+async fn a_revocation_that_is_not_written_is_refused() {
+    let replica = Replica::auditing(Share::NONE);
+    for number in 0..11 {
+        let token = replica.token("billing.worker", "").await.json()["access_token"].as_str().unwrap().to_owned();
+        let lost = async {
+            if number < 10 {
+                drop(replica.keeping.lock().await.orders.recv().await);
+            }
+        };
+        tokio::join!(revoked_by(&replica, "billing.worker", &token), lost);
+        let event = event(&replica).await;
+        let reason = if number < 10 { "temporarily_unavailable" } else { "too_many_revocations" };
+        let expected = (json!("revocation refused"), json!(reason), json!("worker"));
+        assert_eq!((event["message"].clone(), event["reason"].clone(), event["name"].clone()), expected);
+    }
+}
+
+/// Who may not ask is told of, whichever endpoint it is; what an API is answered is not.
+#[tokio::test]
+async fn whoever_may_not_introspect_or_revoke_is_one_event() {
+    let replica = with_api(Replica::new());
+    let token = replica.token("billing.worker", "").await.json()["access_token"].as_str().unwrap().to_owned();
+    replica.audited().await;
+    for caller in [API, "billing.worker"] {
+        introspected_by(&replica, caller, &token).await;
+        introspected_by(&replica, caller, "garbage").await;
+    }
+    assert_eq!(replica.audited().await, [json!(null); 0]);
+    let body = format!("token={token}");
+    let canary = URL_SAFE_NO_PAD.encode([0x5a; 32]);
+    for (fields, body, client) in [
+        (vec![basic(API, &canary)], &body, Some(API)),
+        (vec![basic(&canary, API)], &body, None),
+        (vec![], &body, None),
+        (vec![], &canary, None),
+    ] {
+        introspection::ask(&replica, &fields, body).await;
+        let introspection = event(&replica).await;
+        revocation::ask(&replica, &fields, body).await;
+        let revocation = event(&replica).await;
+        for (event, message) in [(introspection, "introspection refused"), (revocation, "revocation refused")] {
+            assert_eq!((&event["message"], &event["reason"]), (&json!(message), &json!("invalid_client")), "{event}");
+            assert_eq!((&event["client_id"], &event["namespace"]), (&json!(client), &Value::Null), "{event}");
+            let text = event.to_string();
+            assert!(!text.contains(&canary) && token.split('.').all(|part| !text.contains(part)), "{event}");
+        }
+    }
+    introspection::ask(&replica, &[basic(API, SECRET)], "").await;
+    let event = event(&replica).await;
+    assert_eq!((&event["name"], &event["description"]), (&json!("api"), &json!("the parameter token is missing")));
 }

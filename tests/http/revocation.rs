@@ -8,7 +8,7 @@ use axum::{
 use keywright::{revocation::list::Revoked, server::Peer};
 use std::sync::Arc;
 
-async fn ask(replica: &Replica, fields: &[(HeaderName, &str)], body: &str) -> Answer {
+pub(crate) async fn ask(replica: &Replica, fields: &[(HeaderName, &str)], body: &str) -> Answer {
     let mut request = Request::post("/oauth2/revoke").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     request = request.extension(Peer("127.0.0.1".parse().unwrap()));
     for (name, value) in fields {
@@ -17,12 +17,12 @@ async fn ask(replica: &Replica, fields: &[(HeaderName, &str)], body: &str) -> An
     replica.ask(request.body(Body::from(body.to_owned())).unwrap()).await
 }
 
-async fn revoked_by(replica: &Replica, client_id: &str, token: &str) -> Answer {
+pub(crate) async fn revoked_by(replica: &Replica, client_id: &str, token: &str) -> Answer {
     ask(replica, &[basic(client_id, SECRET)], &format!("token={token}&token_type_hint=refresh_token")).await
 }
 
 /// The keeper of one order.
-async fn kept(replica: &Replica) {
+pub(crate) async fn kept(replica: &Replica) {
     let mut keeping = replica.keeping.lock().await;
     let order = keeping.orders.recv().await.unwrap();
     let mut revoked = Revoked::clone(&keeping.revoked.load_full().unwrap());
