@@ -16,9 +16,11 @@ pub use token::{Form, SecretMethod, TokenArgs};
 use crate::{
     audit::Share,
     domain::{duration, resource::Algorithm},
+    server::proxies::network,
     telemetry,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+use ipnet::IpNet;
 use jiff::SignedDuration;
 use std::{net::SocketAddr, path::PathBuf, str::FromStr as _};
 
@@ -141,6 +143,9 @@ pub struct RunArgs {
     /// With --tls Off: allows plain HTTP on an address that is not loopback, because something in front ends TLS.
     #[arg(long, env = "KEYWRIGHT_TLS_TERMINATED_ELSEWHERE")]
     pub tls_terminated_elsewhere: bool,
+    /// A proxy, or a network of proxies, whose X-Forwarded-For says whom a request comes from; may be repeated [default: none]
+    #[arg(long, env = "KEYWRIGHT_TRUSTED_PROXY", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxy: Vec<IpNet>,
     /// The installation's policy, a YAML file [default: the built-in policy]
     #[arg(long, env = "KEYWRIGHT_POLICY")]
     pub policy: Option<PathBuf>,

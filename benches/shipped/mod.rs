@@ -37,6 +37,7 @@ pub(crate) fn endpoint(algorithm: Algorithm, secret: &SecretValue) -> Router {
         throttle: Throttle::new(None),
         metrics: TokenMetrics::new(&mut Default::default()),
         audit: audit(),
+        trusted_proxies: Default::default(),
     };
     router(Arc::new(endpoint))
 }

@@ -293,6 +293,7 @@ impl Replica {
             algorithm: self.settings.installation.algorithm,
             lifetimes: Lifetimes { max: policy.max_lifetime, ..Lifetimes::default() },
             body_limits: BodyLimits::default(),
+            trusted_proxies: self.settings.trusted_proxies.clone(),
             used_assertions: Arc::clone(&self.used_assertions),
             ping_federate_paths: self.settings.ping_federate_paths,
             strangers: self.settings.verifier_probes.then(Strangers::default),

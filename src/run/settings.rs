@@ -9,6 +9,7 @@ use crate::{
     keys::certificate::ServedName,
     oauth::metadata::{Issuer, IssuerError},
     policy::Policy,
+    server::proxies::TrustedProxies,
 };
 use jiff::SignedDuration;
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -85,6 +86,7 @@ pub(super) struct Settings {
     pub(super) ping_federate_paths: bool,
     pub(super) verifier_probes: bool,
     pub(super) audit_successes: Share,
+    pub(super) trusted_proxies: TrustedProxies,
     pub(super) role: Role,
 }
 
@@ -130,6 +132,7 @@ impl Settings {
             ping_federate_paths: arguments.ping_federate_paths,
             verifier_probes: arguments.verifier_probes,
             audit_successes: arguments.audit_successes,
+            trusted_proxies: TrustedProxies::new(arguments.trusted_proxy.clone()),
             role: arguments.role,
             issuer,
             installation,

@@ -1,7 +1,8 @@
 //! The public port: token endpoint, JWKS, metadata.
 
 use super::{
-    BodyLimits, Strangers, discovery, introspection::introspection, probe::probe, respond::respond, revocation::revocation, token::token,
+    BodyLimits, Peer, Strangers, discovery, introspection::introspection, probe::probe, proxies::TrustedProxies, respond::respond,
+    revocation::revocation, token::token,
 };
 use crate::{
     audit,
@@ -20,8 +21,8 @@ use crate::{
     service_accounts::desk::Desk,
 };
 use arc_swap::ArcSwap;
-use axum::{Router, routing::any};
-use std::sync::Arc;
+use axum::{Router, http::request::Parts, routing::any};
+use std::{net::IpAddr, sync::Arc};
 
 /// All that a request is answered from.
 pub struct Endpoint {
@@ -37,6 +38,8 @@ pub struct Endpoint {
     pub lifetimes: Lifetimes,
     /// How large and slow a body may be.
     pub body_limits: BodyLimits,
+    /// Who may say whom a request comes from.
+    pub trusted_proxies: TrustedProxies,
     /// The client assertions that are used up.
     pub used_assertions: Arc<UsedAssertions>,
     /// Whether it answers at PingFederate's paths too: for clients that cannot be told another URL, as while they move.
@@ -53,6 +56,13 @@ pub struct Endpoint {
     pub metrics: TokenMetrics,
     /// Where it says who got a token, and who did not.
     pub audit: audit::Desk,
+}
+
+impl Endpoint {
+    /// Whom a request comes from.
+    pub(super) fn caller(&self, head: &Parts) -> IpAddr {
+        self.trusted_proxies.caller(Peer::of(head), &head.headers)
+    }
 }
 
 /// The routes: those that the metadata names, and, where that is asked for, the same under other names, and what probes are made with.

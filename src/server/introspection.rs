@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// Answers `POST /oauth2/introspect`.
 pub(super) async fn introspection(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let mut record = Record::new(Purpose::Introspection, false);
+    let mut record = Record::new(Purpose::Introspection, false, endpoint.caller(&parts));
     let answer = answer(&endpoint, &parts, body, &mut record).await;
     record.tell(&endpoint, &parts, answer.as_ref().err().copied(), ambient::moment());
     endpoint.metrics.introspected(match &answer {
@@ -54,7 +54,7 @@ async fn answer(endpoint: &Endpoint, parts: &Parts, body: Body, record: &mut Rec
     let request = head.presented_token(&body)?;
     let presented = request.presented.as_ref();
     let is_jwt = introspection_jwt::is_wanted(&parts.headers);
-    let decided = record.settled(endpoint, presented, parts, |caller| {
+    let decided = record.settled(endpoint, presented, |caller| {
         let said = decide(endpoint, &request, caller)?;
         let body = if is_jwt { signed(endpoint, &said, caller) } else { said.body() }?;
         Ok(Answer { body, is_jwt, is_active: said.is_active() })

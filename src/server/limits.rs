@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-/// The address that a connection comes from, as its socket says; every request carries it as an extension. Never taken from a
-/// header (H06): that of a proxy, or of a node that hides addresses (`externalTrafficPolicy: Cluster`), is that of many.
+/// The address that a connection comes from, as its socket says; every request carries it as an extension. That of a proxy, or of a node
+/// that hides addresses (`externalTrafficPolicy: Cluster`), is that of many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 

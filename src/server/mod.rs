@@ -18,6 +18,7 @@ mod introspection;
 mod limits;
 mod operations;
 mod probe;
+pub mod proxies;
 mod record;
 mod respond;
 mod revocation;

@@ -1,7 +1,7 @@
 //! Tokens for an API's owner to probe the API with (`oauth::probe`). No OAuth endpoint: served where it is switched on, and named by no
 //! metadata.
 
-use super::{Endpoint, Peer, body, record::ProbeRecord, respond};
+use super::{Endpoint, body, record::ProbeRecord, respond};
 use crate::{
     ambient,
     domain::{
@@ -65,7 +65,7 @@ async fn answer(endpoint: &Endpoint, parts: &Parts, body: Body, record: &mut Pro
     let head = Head::read(&parts.method, &parts.headers)?;
     let body = body::read(body, endpoint.body_limits).await?;
     let request = head.probe_request(&body)?;
-    let account = identified(endpoint, request.presented.as_ref(), Peer::of(parts)).await?;
+    let account = identified(endpoint, request.presented.as_ref(), endpoint.caller(parts)).await?;
     record.is_by(&account);
     let name = request.resource()?;
     record.is_about(&name);

@@ -1,7 +1,7 @@
 //! What is learnt of a request while it is answered, for the audit log.
 
 use super::{
-    Endpoint, Peer,
+    Endpoint,
     identity::{Caller, settled},
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     replica::contact::Moment,
 };
 use axum::http::request::Parts;
+use std::net::IpAddr;
 
 /// Most characters of the scopes that a client asked for in vain; longer ones are left out.
 const LONGEST_SCOPE: usize = 512;
@@ -25,15 +26,16 @@ const LONGEST_SCOPE: usize = 512;
 pub(super) struct Record {
     purpose: Purpose,
     tells_success: bool,
+    address: IpAddr,
     who: Who,
     wanted: Wanted,
     token: Option<Token>,
 }
 
 impl Record {
-    /// Of a request for this; whether somebody will read of it where it is not refused.
-    pub(super) fn new(purpose: Purpose, tells_success: bool) -> Self {
-        Self { purpose, tells_success, who: Who::default(), wanted: Wanted::default(), token: None }
+    /// Of a request for this from that address; whether somebody will read of it where it is not refused.
+    pub(super) fn new(purpose: Purpose, tells_success: bool, address: IpAddr) -> Self {
+        Self { purpose, tells_success, address, who: Who::default(), wanted: Wanted::default(), token: None }
     }
 
     /// Whether somebody will read of a success.
@@ -46,11 +48,10 @@ impl Record {
         &mut self,
         endpoint: &Endpoint,
         presented: Option<&Presented>,
-        head: &Parts,
         decide: impl Fn(Caller<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let method = presented.map(|presented| presented.method(|| endpoint.service_accounts.issuer()));
-        let decided = settled(endpoint, presented, Peer::of(head), |caller| {
+        let decided = settled(endpoint, presented, self.address, |caller| {
             let decision = decide(caller).map_err(|error| error.in_standing(caller.standing));
             let is_told = self.tells_success || decision.is_err();
             Ok((is_told.then(|| Who::proven(caller.client, caller.credential, method)), decision))
@@ -90,8 +91,8 @@ impl Record {
 
     /// Tells the audit log of the request with this head, which was answered with `error` or what it asked for.
     pub(super) fn tell(self, endpoint: &Endpoint, head: &Parts, error: Option<Error>, answered: Moment) {
-        let Self { purpose, who, wanted, token, .. } = self;
-        let request = || Request { purpose, answered: answered.wall, address: Peer::of(head), trace_id: trace(head) };
+        let Self { purpose, address, who, wanted, token, .. } = self;
+        let request = || Request { purpose, answered: answered.wall, address, trace_id: trace(head) };
         let event = match (token, error) {
             (_, Some(error)) => Event::refused(request(), who, wanted, (reason(error), error.to_string())),
             (Some(token), None) if purpose == Purpose::Revocation => Event::revoked(request(), who, wanted, token),
@@ -135,7 +136,7 @@ impl ProbeRecord {
     /// As for a token.
     pub(super) fn tell(self, endpoint: &Endpoint, head: &Parts, error: Option<Error>, answered: Moment) {
         let refusal = error.map(|error| (reason(error), error.to_string()));
-        let request = Request { purpose: Purpose::Probe, answered: answered.wall, address: Peer::of(head), trace_id: trace(head) };
+        let request = Request { purpose: Purpose::Probe, answered: answered.wall, address: endpoint.caller(head), trace_id: trace(head) };
         endpoint.audit.tell(Event::probed(request, self.0, refusal), answered.boot);
     }
 }

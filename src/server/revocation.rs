@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Answers `POST /oauth2/revoke`: with 200 only when the token is not active at any replica in contact, now or in a moment.
 pub(super) async fn revocation(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let mut record = Record::new(Purpose::Revocation, true);
+    let mut record = Record::new(Purpose::Revocation, true, endpoint.caller(&parts));
     let answer = answer(&endpoint, &parts, body, &mut record).await;
     record.tell(&endpoint, &parts, answer.as_ref().err().copied(), ambient::moment());
     match answer {
@@ -32,7 +32,7 @@ async fn answer(endpoint: &Endpoint, parts: &Parts, body: Body, record: &mut Rec
     let body = body::read(body, endpoint.body_limits).await?;
     let request = head.presented_token(&body)?;
     let presented = request.presented.as_ref();
-    let found = record.settled(endpoint, presented, parts, |caller| decide(endpoint, &request, caller)).await?;
+    let found = record.settled(endpoint, presented, |caller| decide(endpoint, &request, caller)).await?;
     let Some(token) = found else { return Ok(()) };
     endpoint.revocations.revoke(TokenHash::of(&token.id), token.expires_at).await.map_err(|_| Error::Unavailable)?;
     record.revokes(token);

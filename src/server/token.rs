@@ -27,7 +27,7 @@ pub(super) async fn token(State(endpoint): State<Arc<Endpoint>>, request: Reques
     let begun = ambient::boot_time();
     let (parts, body) = request.into_parts();
     let tells_success = endpoint.audit.takes_success(|| u32::from_ne_bytes(ambient::random()));
-    let mut record = Record::new(Purpose::Token, tells_success);
+    let mut record = Record::new(Purpose::Token, tells_success, endpoint.caller(&parts));
     let answer = answer(&endpoint, &parts, body, &mut record).await;
     let outcome = answer.as_ref().map_or_else(|error| Outcome::of(*error), |_| Outcome::Issued);
     let ended = ambient::moment();
@@ -44,7 +44,7 @@ async fn answer(endpoint: &Endpoint, parts: &Parts, body: Body, record: &mut Rec
     let body = body::read(body, endpoint.body_limits).await?;
     let request = head.token_request(&body)?;
     let tells = record.tells_success();
-    let decided = record.settled(endpoint, request.presented.as_ref(), parts, |caller| decide(endpoint, &request, caller, tells)).await;
+    let decided = record.settled(endpoint, request.presented.as_ref(), |caller| decide(endpoint, &request, caller, tells)).await;
     let Issued { success, told } = decided.inspect_err(|_| record.wants(&request))?;
     let body = success.body()?;
     if let Some((wanted, token)) = told {

@@ -286,6 +286,7 @@ pub(crate) const ROOMS: &[Room] = &[
     pure("crate::revocation::list", &["aws_lc_rs::digest", "base64"]),
     shell("crate::revocation::desk", &["crate::revocation::list", "arc_swap", "tokio::sync"]),
     shell("crate::service_accounts::desk", &["crate::domain", "arc_swap", "tokio::sync", "zeroize"]),
+    pure("crate::server::proxies", &["axum::http", "ipnet", "thiserror"]),
     // A request hands in what the log is to say, and writes none itself.
     pure(
         "crate::audit",

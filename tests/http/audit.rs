@@ -29,7 +29,7 @@ impl Replica {
 }
 
 /// The only event, without its time.
-async fn event(replica: &Replica) -> Value {
+pub(crate) async fn event(replica: &Replica) -> Value {
     let mut events = replica.audited().await;
     assert_eq!(events.len(), 1, "{events:?}");
     let mut event = events.remove(0);

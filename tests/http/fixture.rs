@@ -27,7 +27,7 @@ use keywright::{
     registry::{snapshot::Snapshot, table::Table},
     replica::contact::{Contact, Patience},
     revocation::desk as revocation,
-    server::{BodyLimits, Endpoint, Peer, Strangers, router},
+    server::{BodyLimits, Endpoint, Peer, Strangers, proxies::TrustedProxies, router},
     service_accounts::desk::{Desk, Question},
 };
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
@@ -88,11 +88,12 @@ pub(crate) enum InContact {
 }
 
 #[derive(Default)]
-struct Extras {
-    ping_federate_paths: bool,
-    probes: bool,
+pub(crate) struct Extras {
+    pub(crate) ping_federate_paths: bool,
+    pub(crate) probes: bool,
     /// Of the successes, what the audit log names; absent: all.
-    share: Option<audit::Share>,
+    pub(crate) share: Option<audit::Share>,
+    pub(crate) trusted_proxies: TrustedProxies,
 }
 
 impl Replica {
@@ -141,8 +142,8 @@ impl Replica {
         Self::made(issuer, contact, body_limits, throttle, Extras::default())
     }
 
-    fn made(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle, extras: Extras) -> Self {
-        let Extras { ping_federate_paths, probes, share } = extras;
+    pub(crate) fn made(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle, extras: Extras) -> Self {
+        let Extras { ping_federate_paths, probes, share, trusted_proxies } = extras;
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
         let mut registry = Registry::default();
         let (service_accounts, cluster) = Desk::new();
@@ -156,6 +157,7 @@ impl Replica {
             algorithm: Algorithm::Rs256,
             lifetimes: Lifetimes::default(),
             body_limits,
+            trusted_proxies,
             used_assertions: Arc::default(),
             ping_federate_paths,
             strangers: probes.then(Strangers::default),

@@ -23,6 +23,7 @@ mod limits;
 mod operations;
 mod private_key_jwt;
 mod probe;
+mod proxies;
 mod random;
 mod revocation;
 mod served;

@@ -73,6 +73,9 @@ spec:
     {{- end }}
     {{- if ne $.role "Controller" }}
     - --audit-successes={{ .Values.audit.successes }}
+    {{- range .Values.trustedProxies }}
+    - --trusted-proxy={{ . }}
+    {{- end }}
     {{- end }}
     - --log-format={{ .Values.log.format }}
     {{- range .Values.extraArgs }}
