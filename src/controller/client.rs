@@ -347,7 +347,7 @@ impl Work<'_> {
 
     /// Ready is never True after a failed write. Best effort: the next look says it again.
     async fn report_fault(&self, cached: &OAuthClient, fault: &Fault) {
-        if fault.is_contended() || matches!(fault, Fault::Terminating { .. }) {
+        if fault.is_contended() || fault.is_of_status() || matches!(fault, Fault::Terminating { .. }) {
             return;
         }
         let seen = Seen { object: cached.clone(), secret: None };

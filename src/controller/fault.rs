@@ -11,6 +11,9 @@ pub(crate) enum Fault {
     /// A write.
     #[error("writing the {kind} of {object}: {why}")]
     Write { kind: &'static str, object: ObjectName, why: String },
+    /// Either, because the API server is busy or out of reach: most likely not for this object alone.
+    #[error("{doing} the {kind} of {object}: {why}")]
+    Busy { doing: &'static str, kind: &'static str, object: ObjectName, why: String },
     /// Somebody else wrote first: read again.
     #[error("the {kind} of {object} was changed by somebody else meanwhile")]
     Contended { kind: &'static str, object: ObjectName },
@@ -21,7 +24,8 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(crate) fn reading(kind: &'static str, object: &ObjectName, error: kube::Error) -> Self {
-        Self::Read { kind, object: object.clone(), why: words(&error) }
+        let (object, why) = (object.clone(), words(&error));
+        if is_busy(&error) { Self::Busy { doing: "reading", kind, object, why } } else { Self::Read { kind, object, why } }
     }
 
     /// 409: the resourceVersion is stale or the object exists; 404: it is gone; 422 with a uid: it is another one.
@@ -34,6 +38,7 @@ impl Fault {
             kube::Error::Api(status) if kind == "Secret" && matches!(status.code, 400 | 422) => {
                 Self::Write { kind, object, why: format!("refused as {} ({})", status.reason, status.code) }
             }
+            _ if is_busy(&error) => Self::Busy { doing: "writing", kind, object, why: words(&error) },
             _ => Self::Write { kind, object, why: words(&error) },
         }
     }
@@ -41,6 +46,20 @@ impl Fault {
     /// Whether reading again at once is the answer.
     pub(crate) fn is_contended(&self) -> bool {
         matches!(self, Self::Contended { .. })
+    }
+
+    /// Whether the status could not be written: then neither could be what happened to it.
+    pub(crate) fn is_of_status(&self) -> bool {
+        matches!(self, Self::Write { kind: "status", .. } | Self::Busy { kind: "status", .. })
+    }
+}
+
+/// Too many requests (priority and fairness), or no answer. Not 500, which is also how a webhook fails for one object.
+fn is_busy(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 429 | 503 | 504),
+        kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+        _ => false,
     }
 }
 

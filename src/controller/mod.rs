@@ -264,7 +264,7 @@ impl Controller {
             Err(Fault::Terminating { .. }) => Outcome::Settled,
             Err(fault) => {
                 tracing::warn!(?subject, error = %fault, "will be tried again");
-                Outcome::Failed
+                if matches!(fault, Fault::Busy { .. }) { Outcome::Busy } else { Outcome::Failed }
             }
         };
         (subject, outcome)

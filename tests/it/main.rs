@@ -11,6 +11,7 @@ mod accepted;
 mod applied;
 mod authority;
 mod bad_start;
+mod busy;
 mod certificate;
 mod chart;
 mod checked;

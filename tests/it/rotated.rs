@@ -24,8 +24,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 impl Teams<'_> {
     /// A new value of the annotation that rotates.
     pub(crate) async fn order(&self, value: &str) {
+        self.order_of("worker", value).await;
+    }
+
+    /// The same for any client.
+    pub(crate) async fn order_of(&self, name: &str, value: &str) {
         let patch = json!({"metadata": {"annotations": {"keywright.dev/rotate": value}}});
-        objects::merge(&self.kube, &self.billing, "OAuthClient", "worker", &patch).await.unwrap();
+        objects::merge(&self.kube, &self.billing, "OAuthClient", name, &patch).await.unwrap();
     }
 
     /// The worker, with a rotation, and what it gets.

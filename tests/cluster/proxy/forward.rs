@@ -97,6 +97,11 @@ pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> R
 async fn before(fault: &Fault, call: &Call) -> Result<Option<Response<Body>>, Closed> {
     match fault {
         Fault::Answer(status) => Ok(Some(status_response(*status))),
+        Fault::AnswerWithoutRetryAfter(status) => {
+            let mut response = status_response(*status);
+            response.headers_mut().remove(header::RETRY_AFTER);
+            Ok(Some(response))
+        }
         Fault::Close => Err(Closed),
         Fault::Hang => std::future::pending().await,
         Fault::HoldRequest(holder) => hold(holder, call).await,

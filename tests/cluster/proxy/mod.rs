@@ -207,6 +207,11 @@ impl When<'_> {
         self.add(Fault::Answer(status))
     }
 
+    /// The same without the header that says when to come back.
+    pub fn answer_without_retry_after(self, status: u16) -> RuleId {
+        self.add(Fault::AnswerWithoutRetryAfter(status))
+    }
+
     /// Closes the connection; the API server is not asked.
     pub fn close(self) -> RuleId {
         self.add(Fault::Close)

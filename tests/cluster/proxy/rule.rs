@@ -15,6 +15,7 @@ pub struct RuleId(pub(super) u64);
 pub(super) enum Fault {
     /// The API server is not asked.
     Answer(u16),
+    AnswerWithoutRetryAfter(u16),
     Close,
     Hang,
     HoldRequest(mpsc::UnboundedSender<Held>),
