@@ -1,7 +1,8 @@
 //! Writes what this replica revokes, and reads what all replicas did.
 //!
 //! The ConfigMaps belong to no pod: what is revoked stays so when the pod is gone. One of a pod that is gone, all of whose tokens have
-//! expired, is given to that pod, so that the garbage collector takes it: nobody here has the right to delete one.
+//! expired, is given to that pod, so that the garbage collector takes it: nobody here has the right to delete one. Every replica does so,
+//! not the leader alone, which may have none of these lists (`topology: Split`); whoever is late is refused by the resourceVersion.
 
 use super::{
     desk::{Keeping, Order},
@@ -29,7 +30,7 @@ const REVOKED: &str = "revoked";
 const WAITING: usize = 256;
 /// Most revocations in one write.
 const BATCH: usize = 256;
-/// How often expired tokens are forgotten.
+/// How often expired tokens are forgotten, from the first list on.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 
 /// Keeps the list for one replica.
@@ -83,7 +84,7 @@ impl Keeper {
                         None => return,
                     },
                     Some(order) = self.keeping.orders.recv() => self.revoke(order).await,
-                    _ = tidy.tick() => self.tidy().await,
+                    _ = tidy.tick(), if self.is_listed => self.tidy().await,
                     () = stop.cancelled() => return,
                 }
             }

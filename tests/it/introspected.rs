@@ -1,9 +1,12 @@
 //! An API that asks whether a token is active.
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::cluster::eventually;
-use crate::operator::SOON;
+use crate::cluster::{ControlPlane, eventually};
+use crate::operator::{Operator, RELEASE, SOON, Setup};
 use crate::teams::Teams;
 use crate::workload::{Credentials, answer};
 
@@ -21,6 +24,11 @@ impl Teams<'_> {
         self.apply(API).await;
         self.change_resource("invoices", json!({"introspection": {"clients": ["api"]}})).await;
         self.operator.credentials(&self.shop, "api").await
+    }
+
+    /// What is revoked, of each pod.
+    fn lists(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.kube.clone(), &self.operator.namespace)
     }
 
     /// Waits until every replica says so of a token.
@@ -43,6 +51,13 @@ async fn introspected(api: &Credentials, url: &str, token: &str) -> Value {
     answer(request).await.body
 }
 
+/// How a revocation is answered.
+async fn revoked(credentials: &Credentials, url: &str, token: &str) -> u16 {
+    let (id, secret) = (credentials.get("client-id"), credentials.get("client-secret"));
+    let request = credentials.http().post(url).basic_auth(id, Some(secret)).form(&[("token", token)]);
+    request.send().await.unwrap().status().as_u16()
+}
+
 /// I02, I03, I05, I07: what the owner of the API names is told, at every replica, and it changes with the client.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_learns_that_a_client_was_disabled_deleted_or_created_anew() {
@@ -63,7 +78,7 @@ async fn an_api_learns_that_a_client_was_disabled_deleted_or_created_anew() {
     teams.every_replica_says(&api, &token, false).await;
     teams.change_client("worker", json!({"revocation": {"tokensIssuedBefore": cut(0)}})).await;
     teams.every_replica_says(&api, &token, true).await;
-    teams.clients().delete("worker", &kube::api::DeleteParams::default()).await.unwrap();
+    teams.clients().delete("worker", &DeleteParams::default()).await.unwrap();
     teams.every_replica_says(&api, &token, false).await;
 }
 
@@ -77,11 +92,7 @@ async fn a_revoked_token_is_not_active_anywhere() {
     for token in [&token, &other] {
         teams.every_replica_says(&api, token, true).await;
     }
-    let revoke = async |credentials: &Credentials, url: &str| {
-        let (id, secret) = (credentials.get("client-id"), credentials.get("client-secret"));
-        let request = credentials.http().post(url).basic_auth(id, Some(secret)).form(&[("token", &token)]);
-        request.send().await.unwrap().status().as_u16()
-    };
+    let revoke = async |credentials: &Credentials, url: &str| revoked(credentials, url, &token).await;
     let url = worker.get("issuer-uri").to_owned() + "/oauth2/revoke";
     assert_eq!(revoke(&api, &url).await, 400);
     teams.every_replica_says(&api, &token, true).await;
@@ -93,8 +104,56 @@ async fn a_revoked_token_is_not_active_anywhere() {
     teams.every_replica_says(&api, &other, true).await;
     assert_eq!(revoke(&worker, &url).await, 200);
     // What is kept of it is a hash and a time, and no pod takes it along.
-    let lists: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(teams.kube.clone(), &teams.operator.namespace);
-    let lists = lists.list(&kube::api::ListParams::default().labels("keywright.dev/report=revoked")).await.unwrap().items;
+    let lists = teams.lists().list(&ListParams::default().labels("keywright.dev/report=revoked")).await.unwrap().items;
     assert!(!lists.is_empty() && lists.iter().all(|list| list.metadata.owner_references.is_none()), "{lists:?}");
     assert!(!format!("{lists:?}").contains(worker.verify(&token, &teams.audience()).await["jti"].as_str().unwrap()));
+}
+
+/// The list of a pod that is gone, with a token that has expired.
+async fn expired_list(lists: &Api<ConfigMap>, release: &str, pod: &str) -> String {
+    let name = format!("{release}-revoked-{pod}");
+    let labels = json!({"keywright.dev/release": release, "keywright.dev/report": "revoked"});
+    let list = json!({"metadata": {"name": name, "labels": labels}, "data": {"revoked": "x 1700000000\n"}});
+    lists.create(&PostParams::default(), &serde_json::from_value(list).unwrap()).await.unwrap();
+    name
+}
+
+/// R01: what a pod revoked outlives it, and when all of that has expired, the garbage collector takes the pod's list; those of other
+/// releases are theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_a_pod_that_is_gone_goes_once_all_of_it_has_expired() {
+    let operator = Operator::install(ControlPlane::shared().await.unwrap(), Setup { replicas: 2, ..Setup::default() }).await;
+    operator.start_all().await;
+    let teams = Teams::served_by(&operator).await;
+    let (worker, api) = (teams.worker().await, teams.api().await);
+    let token = worker.token().await.token().to_owned();
+    teams.every_replica_says(&api, &token, true).await;
+    let [first, second] = [0, 1].map(|index| &operator.replicas[index]);
+    assert_eq!(revoked(&worker, &format!("https://localhost:{}/oauth2/revoke", second.port), &token).await, 200);
+    let lists = teams.lists();
+    let of_the_second = format!("{RELEASE}-revoked-{}", second.pod);
+    second.process().terminate().unwrap();
+    second.process().exit(SOON).await.unwrap();
+    let of_another = expired_list(&lists, "another", "gone").await;
+    let restarted = async |gone: &str| {
+        first.process().terminate().unwrap();
+        first.process().exit(SOON).await.unwrap();
+        operator.start(first, &operator.kubeconfig);
+        first.ready().await;
+        let look = async || match lists.get_opt(gone).await.unwrap() {
+            None => Ok(()),
+            Some(list) => Err(format!("{list:?}")),
+        };
+        let seen = eventually(SOON, "the list is gone", look).await;
+        seen.unwrap_or_else(|error| panic!("{error}\n{}", operator.logs()));
+    };
+    restarted(&expired_list(&lists, RELEASE, "gone").await).await;
+    let kept = lists.get(&of_the_second).await.unwrap();
+    assert!(kept.metadata.owner_references.is_none(), "{kept:?}");
+    let url = format!("https://localhost:{}/oauth2/introspect", first.port);
+    assert_eq!(introspected(&api, &url, &token).await, json!({"active": false}));
+    // Longer than the token lives.
+    first.move_clock(3_600_000);
+    restarted(&of_the_second).await;
+    assert!(lists.get(&of_another).await.unwrap().metadata.owner_references.is_none());
 }
