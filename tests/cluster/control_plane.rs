@@ -69,6 +69,8 @@ pub struct ControlPlane {
     assets: Assets,
     authority: Authority,
     admin: Kubeconfig,
+    /// The files of the keys of ServiceAccount tokens; the last one signs.
+    account_keys: Mutex<Vec<PathBuf>>,
     etcd_port: u16,
     port: u16,
     files: AtomicU32,
@@ -177,6 +179,21 @@ impl ControlPlane {
         self.start_api_server().await
     }
 
+    /// Starts the API server again with another key that signs ServiceAccount tokens; those that the former ones signed stay good.
+    pub async fn rotate_account_key(&self) -> Result<(), Error> {
+        let file = self.new_file("service-account.key");
+        std::fs::write(&file, pki::service_account_key()?).map_err(Error::io("write a key"))?;
+        self.account_keys.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+        self.restart_api_server().await
+    }
+
+    /// Starts the API server again with the newest of these keys alone.
+    pub async fn forget_former_account_keys(&self) -> Result<(), Error> {
+        let forget = |keys: &mut Vec<PathBuf>| drop(keys.drain(..keys.len() - 1));
+        forget(&mut self.account_keys.lock().unwrap_or_else(PoisonError::into_inner));
+        self.restart_api_server().await
+    }
+
     /// The API server's process: for signals and for its log.
     pub fn api_server(&self) -> Result<Arc<Process>, Error> {
         self.api_server.get().ok_or(Error::ApiServerIsStopped)
@@ -235,7 +252,8 @@ impl ControlPlane {
         )?;
         let (controllers, api_server, etcd) = Default::default();
         let files = AtomicU32::new(0);
-        Ok(Self { controllers, api_server, etcd, options, assets, authority, admin, etcd_port, port, files, folder })
+        let account_keys = Mutex::new(vec![folder.path().join("service-account.key")]);
+        Ok(Self { controllers, api_server, etcd, options, assets, authority, admin, account_keys, etcd_port, port, files, folder })
     }
 
     fn kubeconfig(&self, identity: Identity) -> Result<Kubeconfig, Error> {
@@ -296,8 +314,6 @@ impl ControlPlane {
             self.file_argument("client-ca-file", "ca.crt"),
             self.file_argument("tls-cert-file", "server.crt"),
             self.file_argument("tls-private-key-file", "server.key"),
-            self.file_argument("service-account-key-file", "service-account.key"),
-            self.file_argument("service-account-signing-key-file", "service-account.key"),
             self.file_argument("kubelet-client-certificate", "kubelet-client.crt"),
             self.file_argument("kubelet-client-key", "kubelet-client.key"),
         ];
@@ -305,6 +321,9 @@ impl ControlPlane {
             // It refuses to advertise a loopback address, and no pod asks for the `kubernetes` Service's endpoints.
             arguments.push("--endpoint-reconciler-type=none".to_owned());
         }
+        let account_keys = self.account_keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        arguments.extend(account_keys.iter().map(|key| format!("--service-account-key-file={}", key.display())));
+        arguments.extend(account_keys.last().map(|key| format!("--service-account-signing-key-file={}", key.display())));
         arguments.extend(self.options.api_server_arguments.iter().cloned());
         self.api_server.put(self.start_process("kube-apiserver", &arguments)?);
         self.wait_until_ready().await

@@ -19,6 +19,7 @@ mod clients;
 mod clock;
 #[path = "../cluster/mod.rs"]
 mod cluster;
+mod cluster_key;
 mod crash;
 mod deeds;
 mod deleted;

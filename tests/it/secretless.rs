@@ -52,7 +52,7 @@ impl Key {
 }
 
 /// Asks for a token with an assertion.
-async fn token(credentials: &Credentials, url: &str, assertion: &str) -> Answer {
+pub(crate) async fn token(credentials: &Credentials, url: &str, assertion: &str) -> Answer {
     let form = [
         ("grant_type", "client_credentials"),
         ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
