@@ -7,6 +7,8 @@
 
 #[path = "architecture/lexer.rs"]
 mod lexer;
+#[path = "architecture/origins.rs"]
+mod origins;
 #[path = "architecture/references.rs"]
 mod references;
 #[path = "architecture/rooms.rs"]
@@ -72,6 +74,13 @@ fn files_and_functions_are_short_and_names_say_something() {
 #[test]
 fn lints_are_switched_off_with_a_reason_alone() {
     expect_none(crate_sources().iter().flat_map(|source| shape::faults_of_lints(source).into_iter().map(|fault| at(source, &fault))));
+}
+
+#[test]
+fn no_file_says_where_packages_come_from() {
+    expect_none(origins::faults());
+    let locked = ["{\"resol", "ved\": \"https://", "registry.example.com/jose.tgz\"}"].concat();
+    assert_eq!(origins::faults_of(&locked).len(), 2);
 }
 
 /// What each rule is for, broken once: a wall that nobody can run into is none.
