@@ -9,6 +9,7 @@
 
 mod accepted;
 mod applied;
+mod audited;
 mod authority;
 mod bad_start;
 mod busy;
