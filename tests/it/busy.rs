@@ -120,8 +120,10 @@ async fn busy_for_a_while(operator: &Operator<'_>, calls: Calls, answer: fn(When
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_api_server_is_busy_each_object_is_tried_once_a_second_at_most() {
     let operator = Operator::install(ControlPlane::shared().await.unwrap(), Setup::default()).await;
-    let [all, secrets] = [operator.sibling(1), operator.sibling(2)];
+    let [unled, all, secrets] = [operator.sibling(1), operator.sibling(2), operator.sibling(3)];
     tokio::join!(
+        // Nobody leads meanwhile.
+        busy_for_a_while(&unled, calls().mutating(), |rule| rule.answer(429)),
         // Leases have a flow of their own (priority and fairness).
         busy_for_a_while(&all, calls().mutating().except("leases"), |rule| rule.answer(429)),
         busy_for_a_while(&secrets, calls().patch().of("secrets"), |rule| rule.answer_without_retry_after(429)),
