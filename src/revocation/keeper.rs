@@ -182,17 +182,28 @@ impl Keeper {
             else {
                 continue;
             };
-            if matches!(self.pods.get_metadata_opt(pod).await, Ok(None)) {
-                // No pod has that UID.
-                let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": "00000000-0000-0000-0000-000000000000"});
-                let patch = json!({"metadata": {"resourceVersion": known.version, "ownerReferences": [owner]}});
-                if let Err(error) = self.config_maps.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-                    tracing::debug!(%error, config_map = name, "an empty list of revocations stays for now");
-                }
+            if matches!(self.pods.get_metadata_opt(pod).await, Ok(None))
+                && let Err(error) = given_up(&self.config_maps, name, pod, known.version.as_deref()).await
+            {
+                tracing::debug!(%error, config_map = name, "an empty list of revocations stays for now");
             }
         }
         let own = self.own_name();
         self.known.retain(|name, known| *name == own || !known.revoked.is_empty() || known.version.is_some());
         self.publish();
+    }
+}
+
+/// Leaves the list of a pod that is gone to the garbage collector. Where nobody may change the owner of what he may not delete (the
+/// admission plugin OwnerReferencesPermissionEnforcement, which OpenShift has), an empty list is all that is left of it.
+async fn given_up(config_maps: &Api<ConfigMap>, name: &str, pod: &str, version: Option<&str>) -> Result<(), kube::Error> {
+    // No pod has that UID.
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": "00000000-0000-0000-0000-000000000000"});
+    let owned = json!({"metadata": {"resourceVersion": version, "ownerReferences": [owner]}});
+    let emptied = json!({"metadata": {"resourceVersion": version}, "data": {REVOKED: ""}});
+    let written = async |patch| config_maps.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop);
+    match written(owned).await {
+        Err(kube::Error::Api(status)) if status.code == 403 => written(emptied).await,
+        other => other,
     }
 }

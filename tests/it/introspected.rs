@@ -5,7 +5,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::cluster::{ControlPlane, eventually};
+use crate::cluster::{ControlPlane, Options, eventually};
 use crate::operator::{Operator, RELEASE, SOON, Setup};
 use crate::teams::Teams;
 use crate::workload::{Credentials, answer};
@@ -156,4 +156,24 @@ async fn the_list_of_a_pod_that_is_gone_goes_once_all_of_it_has_expired() {
     first.move_clock(3_600_000);
     restarted(&of_the_second).await;
     assert!(lists.get(&of_another).await.unwrap().metadata.owner_references.is_none());
+}
+
+/// S18: without a right to delete, the same is done where that is needed to change an owner, as in OpenShift: what stays is empty.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_a_pod_that_is_gone_is_emptied_where_its_owner_cannot_be_changed() {
+    let plugin = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned();
+    let cluster = ControlPlane::start(Options { api_server_arguments: vec![plugin], ..Options::default() }).await.unwrap();
+    let operator = Operator::install(&cluster, Setup::default()).await;
+    let lists: Api<ConfigMap> = Api::namespaced(cluster.client().await.unwrap(), &operator.namespace);
+    let list = expired_list(&lists, RELEASE, "gone").await;
+    operator.start_all().await;
+    let look = async || {
+        let list = lists.get(&list).await.unwrap();
+        if list.data.as_ref().is_some_and(|data| data["revoked"].is_empty()) { Ok(()) } else { Err(format!("{list:?}")) }
+    };
+    eventually(SOON, "the list is empty", look).await.unwrap();
+    assert!(lists.get(&list).await.unwrap().metadata.owner_references.is_none());
+    // A client gets its Secret there all the same: an owner that is named from the beginning is no change.
+    let teams = Teams::served_by(&operator).await;
+    assert_eq!(teams.worker().await.token().await.status, 200);
 }
