@@ -173,7 +173,9 @@ async fn the_list_of_a_pod_that_is_gone_is_emptied_where_its_owner_cannot_be_cha
     };
     eventually(SOON, "the list is empty", look).await.unwrap();
     assert!(lists.get(&list).await.unwrap().metadata.owner_references.is_none());
-    // A client gets its Secret there all the same: an owner that is named from the beginning is no change.
+    // A client gets its Secret there all the same, and another value: an owner that is named from the beginning is no change.
     let teams = Teams::served_by(&operator).await;
-    assert_eq!(teams.worker().await.token().await.status, 200);
+    let former = teams.worker().await;
+    teams.order("1").await;
+    teams.rotated(&former).await;
 }
