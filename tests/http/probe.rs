@@ -2,6 +2,7 @@
 
 use crate::{
     fixture::{Answer, INVOICES, ISSUER, InContact, ORDERS, Replica, SECRET, basic},
+    introspection::{API, introspected_by, is_inactive, with_api},
     signer::{JWT_BEARER, Signer},
 };
 use axum::{
@@ -117,6 +118,19 @@ fn jti(token: &str) -> String {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
     claims["jti"].as_str().unwrap().to_owned()
+}
+
+/// I03, R01: whoever asks us what one of them is worth learns that it is worth nothing, and nobody can revoke it.
+#[tokio::test]
+async fn none_of_them_is_active() {
+    let replica = with_api(replica(InContact::Yes));
+    let answer = asked(&replica, "shop/invoices", Some(true)).await.json();
+    for token in answer["tokens"].as_array().unwrap() {
+        let text = token["token"].as_str().unwrap();
+        assert!(is_inactive(&introspected_by(&replica, API, text).await), "{}", token["case"]);
+    }
+    let right = crate::introspection::token(&replica, "billing.worker").await;
+    assert!(!is_inactive(&introspected_by(&replica, API, &right).await));
 }
 
 /// K03, K04, K05, K08: a token of the cluster for us alone; whatever else it is, the API server is not asked.

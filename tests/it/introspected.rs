@@ -46,7 +46,7 @@ impl Teams<'_> {
 }
 
 /// What the endpoint says.
-async fn introspected(api: &Credentials, url: &str, token: &str) -> Value {
+pub(crate) async fn introspected(api: &Credentials, url: &str, token: &str) -> Value {
     let request = api.http().post(url).basic_auth(api.get("client-id"), Some(api.get("client-secret"))).form(&[("token", token)]);
     answer(request).await.body
 }

@@ -1,182 +1,21 @@
 //! `kubectl keywright probe`: APIs that verify their tokens, and APIs that leave something out.
 
+mod place;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::routing::get;
-use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use keywright::api::Condition;
-use kube::Api;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
-use tokio::task::JoinHandle;
 
+pub(crate) use self::place::Place;
+use self::place::{Careless, Listening, probing};
 use crate::chart::rights::assert_matrix;
 use crate::cluster::{ControlPlane, Kubeconfig, Output, eventually, run};
 use crate::operator::{Operator, SOON, Setup};
 use crate::plugin::{assert_failed, with};
 use crate::teams::Teams;
-use crate::workload::{Credentials, condition};
-
-const PROBER: &str = include_str!("../../examples/prober.yaml");
-
-/// What an API does not look at.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Careless {
-    Nothing,
-    Audience,
-    Expiry,
-    Anything,
-    /// It refuses whatever it gets.
-    Hostile,
-}
-
-/// An API that verifies tokens by a library that nobody here wrote, as its owner told it.
-struct Verifier {
-    keys: JwkSet,
-    issuer: String,
-    audience: String,
-    careless: Careless,
-}
-
-impl Verifier {
-    fn answer(&self, headers: &HeaderMap) -> StatusCode {
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        match (self.careless, bearer) {
-            (Careless::Anything, _) => StatusCode::OK,
-            (Careless::Hostile, _) | (_, None) => StatusCode::UNAUTHORIZED,
-            (_, Some(token)) => match self.claims(token) {
-                Some(claims) if claims["scope"].as_str().is_some_and(|all| all.split(' ').any(|one| one == "invoices.read")) => {
-                    StatusCode::OK
-                }
-                Some(_) => StatusCode::FORBIDDEN,
-                None => StatusCode::UNAUTHORIZED,
-            },
-        }
-    }
-
-    fn claims(&self, token: &str) -> Option<Value> {
-        let header = decode_header(token).ok()?;
-        (header.typ.as_deref() == Some("at+jwt") && header.crit.is_none()).then_some(())?;
-        let key = DecodingKey::from_jwk(self.keys.find(header.kid.as_deref()?)?).ok()?;
-        let mut validation = Validation::new(Algorithm::RS256);
-        validation.set_audience(&[&self.audience]);
-        validation.set_issuer(&[&self.issuer]);
-        validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
-        validation.validate_nbf = true;
-        validation.validate_aud = self.careless != Careless::Audience;
-        validation.validate_exp = self.careless != Careless::Expiry;
-        decode::<Value>(token, &key, &validation).ok().map(|decoded| decoded.claims)
-    }
-}
-
-/// Where one of them listens.
-struct Listening {
-    url: String,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn listening(worker: &Credentials, audience: &str, careless: Careless) -> Listening {
-    let keys = worker.http().get(worker.get("jwk-set-uri")).send().await.unwrap().json().await.unwrap();
-    let verifier = Verifier { keys, issuer: worker.get("issuer-uri").to_owned(), audience: audience.to_owned(), careless };
-    let answer = async |State(verifier): State<Arc<Verifier>>, headers: HeaderMap| verifier.answer(&headers);
-    let router = Router::new().route("/invoices", get(answer)).with_state(Arc::new(verifier));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/invoices", listener.local_addr().unwrap());
-    Listening { url, task: tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }) }
-}
-
-/// An installation that lets APIs be probed, and a person of the API team: who edits that namespace alone.
-pub(crate) struct Place<'cluster> {
-    pub(crate) teams: Teams<'cluster>,
-    pub(crate) worker: Credentials,
-    token: NamedTempFile,
-    sarah: Kubeconfig,
-}
-
-async fn probing() -> Operator<'static> {
-    let setup = Setup { values: vec!["verifierProbes=true".to_owned()], ..Setup::default() };
-    let operator = Operator::install(ControlPlane::shared().await.unwrap(), setup).await;
-    operator.start_all().await;
-    operator
-}
-
-impl<'cluster> Place<'cluster> {
-    async fn new(operator: &'cluster Operator<'cluster>) -> Self {
-        let teams = Teams::served_by(operator).await;
-        let worker = teams.worker().await;
-        teams.change_resource("invoices", json!({"verification": {"configMap": "invoices-oauth"}})).await;
-        operator.resource_is(&teams.shop, "invoices", "Accepted").await;
-        let token = NamedTempFile::new().unwrap();
-        std::fs::write(token.path(), worker.token().await.token()).unwrap();
-        let user = format!("sarah-{}", teams.shop);
-        let bind = ["create", "rolebinding", "sarah", "--clusterrole=edit", "--user", &user, "-n", &teams.shop];
-        operator.cluster.kubectl(&bind).await.unwrap().succeeded().unwrap();
-        let sarah = operator.cluster.kubeconfig_for_user(&user, None).unwrap();
-        let may = async || match with(&sarah, &["check", "-n", &teams.shop]).await {
-            output if output.status.code() == Some(4) => Err(output.stderr),
-            _ => Ok(()),
-        };
-        eventually(SOON, "the role is aggregated", may).await.unwrap();
-        Self { teams, worker, token, sarah }
-    }
-
-    /// With the ServiceAccount that examples/ has.
-    pub(crate) async fn with_prober(operator: &'cluster Operator<'cluster>) -> Self {
-        let place = Self::new(operator).await;
-        let manifest = PROBER.replace("namespace: shop", &format!("namespace: {}", place.teams.shop));
-        operator.cluster.admin().kubectl_with(&["apply", "--filename=-"], &manifest).await.unwrap().succeeded().unwrap();
-        place
-    }
-
-    async fn api(&self, careless: Careless) -> Listening {
-        listening(&self.worker, &self.teams.audience(), careless).await
-    }
-
-    /// As Sarah, who can reach the issuer.
-    async fn probe(&self, api: &Listening, more: &[&str]) -> Output {
-        let arguments = ["probe", "oapr/invoices", "--direct", "--url", &api.url, "-n", &self.teams.shop];
-        with(&self.sarah, &[arguments.as_slice(), more].concat()).await
-    }
-
-    async fn probe_with_token(&self, api: &Listening) -> Output {
-        self.probed_at(&api.url).await
-    }
-
-    /// The same of whatever listens there, with a right token.
-    pub(crate) async fn probed_at(&self, url: &str) -> Output {
-        let token = self.token.path().to_str().unwrap();
-        let arguments = ["probe", "oapr/invoices", "--direct", "--url", url, "-n", &self.teams.shop, "--token-file", token];
-        with(&self.sarah, &arguments).await
-    }
-
-    /// The condition once it has this reason and says so; the API is served whatever it says.
-    async fn condition(&self, reason: &str, words: &str) -> Condition {
-        let resources: Api<keywright::api::ProtectedResource> = Api::namespaced(self.teams.kube.clone(), &self.teams.shop);
-        let look = async || {
-            let status = resources.get("invoices").await.unwrap().status.unwrap();
-            match condition(status.conditions.as_ref(), "Probed") {
-                Some(probed) if probed.reason == reason && probed.message.contains(words) => Ok(probed.clone()),
-                other => Err(format!("{other:?}")),
-            }
-        };
-        let probed = eventually(SOON, &format!("the condition Probed is {reason}"), look).await.unwrap();
-        self.teams.operator.resource_is(&self.teams.shop, "invoices", "Accepted").await;
-        probed
-    }
-}
 
 /// The names of the cases that a verdict was reached in.
 pub(crate) fn those(output: &Output, verdict: &str) -> BTreeSet<String> {
@@ -248,6 +87,40 @@ async fn an_api_that_leaves_a_check_out_is_told_which() {
     let output = place.probe(&place.api(Careless::Nothing).await, &["--revoked-token-file", revoked]).await;
     assert_eq!((output.status.code(), those(&output, "ACCEPTED")), (Some(1), names(["revoked"])), "{output:?}");
     assert!(output.stdout.contains("introspect each token"), "{output:?}");
+}
+
+/// R01, I03: an API that introspects refuses all of them, and besides what is right in everything but that it was revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_introspects_refuses_a_revoked_token_too() {
+    let operator = probing().await;
+    let place = Place::with_prober(&operator).await;
+    let api = place.introspecting_api().await;
+    let revoked = place.revoked().await;
+    let [right, revoked] = [&place.token, &revoked].map(|file| file.path().to_str().unwrap());
+    let output = place.probe(&api, &["--token-file", right, "--revoked-token-file", revoked]).await;
+    assert_eq!((output.status.code(), those(&output, "refused").len()), (Some(0), 19), "{output:?}");
+    place.condition("AllRefused", "refused all 19").await;
+}
+
+/// S18: Roles in its namespaces are enough, and those of the token servers alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn probing_needs_no_right_beyond_the_namespaces_that_are_worked_in() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let (shop, billing) = (cluster.namespace().await.unwrap(), cluster.namespace().await.unwrap());
+    let watched = format!("watchNamespaces=[\"{shop}\",\"{billing}\"]");
+    let values = ["verifierProbes=true", "topology=\"Split\"", &watched].map(str::to_owned).into();
+    let operator = Operator::install(cluster, Setup { values, ..Setup::default() }).await;
+    let controllers = operator.controllers(1).await;
+    operator.start(operator.first(), &operator.kubeconfig);
+    controllers.start_all().await;
+    operator.first().ready().await;
+    let question = format!("create localsubjectaccessreviews.authorization.k8s.io -n {shop}");
+    assert_matrix(&operator.kubeconfig, &operator.namespace, &format!("yes {question}\nno {}", question.replace(&shop, "default"))).await;
+    assert_matrix(&controllers.kubeconfig, &operator.namespace, &format!("no {question}")).await;
+    let place = Place::of(Teams { operator: &operator, kube: cluster.client().await.unwrap(), shop, billing }).await;
+    place.let_probe().await;
+    place.probe_with_token(&place.api(Careless::Nothing).await).await.succeeded().unwrap();
+    place.condition("AllRefused", "").await;
 }
 
 /// A line for the shell, as somebody pastes it who has kubectl.

@@ -95,7 +95,9 @@ pub(super) fn of_conditions(about: &str, told: &Told<'_>) -> Vec<Finding> {
     }
     let untrue = |type_: &str| told.conditions.iter().find(|condition| condition.type_ == type_ && condition.status != "True");
     // Where it is also the reason why a client is not ready, it is said once.
-    let lines = ["Ready", "Authorized"].into_iter().filter_map(untrue).map(|line| format!("{}: {}", line.reason, line.message));
+    let probed = told.conditions.iter().find(|condition| condition.type_ == "Probed" && condition.status == "False");
+    let lines = ["Ready", "Authorized"].into_iter().filter_map(untrue).chain(probed);
+    let lines = lines.map(|line| format!("{}: {}", line.reason, line.message));
     let mut findings: Vec<Finding> = lines.map(|line| Finding::fault(about, line)).collect();
     findings.dedup();
     findings
