@@ -6,16 +6,20 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use axum::Router;
+use keywright::api::ProtectedResource;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 pub(crate) use self::place::Place;
-use self::place::{Careless, Listening, probing};
+use self::place::{Careless, Listening, listening, probing};
 use crate::chart::rights::assert_matrix;
 use crate::cluster::{ControlPlane, Kubeconfig, Output, eventually, run};
-use crate::operator::{Operator, SOON, Setup};
+use crate::operator::{Operator, RELEASE, SOON, Setup};
 use crate::plugin::{assert_failed, with};
-use crate::teams::Teams;
+use crate::teams::{INVOICES, Teams};
 
 /// The names of the cases that a verdict was reached in.
 pub(crate) fn those(output: &Output, verdict: &str) -> BTreeSet<String> {
@@ -168,9 +172,44 @@ async fn whoever_may_not_probe_is_told_what_is_missing() {
         output if output.stderr.contains("no endpoints available") => Ok(output),
         output => Err(format!("{output:?}")),
     };
-    assert_failed(&eventually(SOON, "she may", unanswered).await.unwrap(), 5, &["does not answer"]);
+    assert_failed(&eventually(SOON, "she may", unanswered).await.unwrap(), 5, &["the issuer cannot be reached"]);
     for wrong in ["ftp://x/", "http://user@x/", "x"] {
         assert_eq!(with(&place.sarah, &["probe", "invoices", "--url", wrong]).await.status.code(), Some(2), "{wrong}");
+    }
+}
+
+/// Where something else ends TLS the Service's port is called another thing: that one is called then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_tls_is_found() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let values = ["verifierProbes=true", "tls.mode=\"Off\""].map(str::to_owned).into();
+    let operator = Operator::install(cluster, Setup { values, ..Setup::default() }).await;
+    let teams = Teams::served_by(&operator).await;
+    // Nothing runs: what the operator would say is written by hand.
+    teams.apply(INVOICES).await;
+    let controller = format!("{}/{RELEASE}", operator.namespace);
+    let status = json!({"status": {"controller": controller, "issuer": operator.issuer, "audience": teams.audience()}});
+    let resources: Api<ProtectedResource> = Api::namespaced(teams.kube.clone(), &teams.shop);
+    resources.patch_status("invoices", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    cluster.kubectl(&["create", "serviceaccount", "keywright-prober", "-n", &teams.shop]).await.unwrap().succeeded().unwrap();
+    let path = |scheme| format!("/api/v1/namespaces/{}/services/{scheme}:{RELEASE}:{scheme}/proxy/", operator.namespace);
+    // The API server has one word for a port that is not there and one without pods.
+    for scheme in ["https", "http"] {
+        let raw = cluster.kubectl(&["get", "--raw", &path(scheme)]).await.unwrap();
+        assert!(raw.stderr.contains("no endpoints available"), "{raw:?}");
+    }
+    let api = listening(Router::new()).await;
+    let tim = cluster.kubeconfig_for_user("tim", None).unwrap();
+    // Tim may call the port that is there, and no other.
+    for (namespace, role) in [(&teams.shop, "--clusterrole=edit"), (&operator.namespace, "--role=keywright-prober")] {
+        cluster.kubectl(&["create", "rolebinding", "tim", role, "--user=tim", "-n", namespace]).await.unwrap().succeeded().unwrap();
+    }
+    for kubeconfig in [cluster.admin(), &tim] {
+        let asked = async || match with(kubeconfig, &["probe", "invoices", "--url", &api.url, "-n", &teams.shop]).await {
+            output if output.status.code() == Some(5) => Ok(output),
+            output => Err(format!("{output:?}")),
+        };
+        assert_failed(&eventually(SOON, "the roles are known", asked).await.unwrap(), 5, &["no endpoints available"]);
     }
 }
 

@@ -22,8 +22,8 @@ const PATH: &str = "/oauth2/probe";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// Ports of the chart's Service, which are called as what is spoken there.
 const SCHEMES: [&str; 2] = ["https", "http"];
-/// What the API server says of a port that is not there.
-const NO_PORT: &str = "no service port";
+/// What the API server says of a port that is not there, and of one that no pod is behind.
+const NOBODY_THERE: &str = "no endpoints available";
 
 #[derive(Deserialize)]
 struct Minted {
@@ -65,21 +65,24 @@ pub(super) async fn tokens(cluster: &Cluster, target: &Target, arguments: &Probe
     Err(PluginError::Probe(refused(status, &refusal, cluster, arguments)))
 }
 
+/// Whoever may call the one port may not call the other: that counts only where neither may be called.
 async fn through_api_server(cluster: &Cluster, target: &Target, form: &str) -> Result<Answered, PluginError> {
     let path = format!("{}{PATH}", Url::parse(&target.issuer).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default());
-    let mut last = None;
+    let (mut refused, mut nobody) = (String::new(), None);
     for scheme in SCHEMES {
         let service = format!("{scheme}:{}:{scheme}", target.release);
         match cluster.post_to_service((&target.namespace, &service), &path, form).await {
-            Err(ClusterError::OutOfReach { why, .. }) if why.contains(NO_PORT) => last = Some(why),
-            Err(ClusterError::Forbidden { message, .. }) => {
-                let (namespace, release) = (target.namespace.clone(), target.release.clone());
-                return Err(PluginError::Probe(ProbeError::NoWay { namespace, release, message }));
-            }
+            Err(ClusterError::OutOfReach { why, .. }) if why.contains(NOBODY_THERE) => nobody = Some(why),
+            Err(ClusterError::Forbidden { message, .. }) if refused.is_empty() => refused = message,
+            Err(ClusterError::Forbidden { .. }) => {}
             answered => return answered.map_err(PluginError::Cluster),
         }
     }
-    Err(PluginError::Probe(ProbeError::OutOfReach { why: last.unwrap_or_default() }))
+    let (namespace, release) = (target.namespace.clone(), target.release.clone());
+    Err(PluginError::Probe(match nobody {
+        Some(why) => ProbeError::OutOfReach { why },
+        None => ProbeError::NoWay { namespace, release, message: refused },
+    }))
 }
 
 /// At its URL, trusting the CA in the API's verification ConfigMap, or those of this system.

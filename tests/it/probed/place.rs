@@ -87,7 +87,7 @@ impl Drop for Listening {
     }
 }
 
-async fn listening(router: Router) -> Listening {
+pub(super) async fn listening(router: Router) -> Listening {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/invoices", listener.local_addr().unwrap());
     Listening { url, task: tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }) }
