@@ -48,9 +48,10 @@ impl Fault {
         matches!(self, Self::Contended { .. })
     }
 
-    /// Whether the status could not be written: then neither could be what happened to it.
+    /// Whether the status could not be written, or the API server had no time for the client itself: then it has none either to be told
+    /// what happened.
     pub(crate) fn is_of_status(&self) -> bool {
-        matches!(self, Self::Write { kind: "status", .. } | Self::Busy { kind: "status", .. })
+        matches!(self, Self::Write { kind: "status", .. } | Self::Busy { kind: "status" | "OAuthClient", .. })
     }
 }
 

@@ -2,7 +2,7 @@
 //! jitter. Pure: the time is handed in as a monotonic [`Duration`].
 //!
 //! An API server that is busy or away is that for every key. One of those that wait for it then asks every [`PROBE`]; each that gets an
-//! answer brings two others forward, so that what piled up is made up for in moments, without a rush (F10).
+//! answer brings some others forward, so that what piled up is made up for in moments, without a rush (F10).
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, hash_map::DefaultHasher},
@@ -18,8 +18,8 @@ const FIRST_REREAD: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// How often one of the keys that wait for the API server looks whether it answers again.
 const PROBE: Duration = Duration::from_secs(2);
-/// How many of them each answer brings forward.
-const BROUGHT_FORWARD: usize = 2;
+/// How many of them each answer brings forward. A look at a client may last for a second, because replicas are to report in between.
+const BROUGHT_FORWARD: usize = 4;
 
 /// How a look at a key ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
