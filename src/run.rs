@@ -8,6 +8,7 @@ mod parts;
 mod served;
 mod settings;
 mod tasks;
+mod trust;
 
 use crate::{cli::RunArgs, interrupt, telemetry};
 use parts::Replica;

@@ -4,7 +4,9 @@
 //! schema lists the values, times and durations are texts with a grammar, and status is read field by field. What a text means,
 //! and what is wrong with it, says `policy`; so one object that cannot be read never hides the others of a list.
 
-#[expect(unreachable_pub, dead_code, reason = "KubeSchema expands to a private copy of each type, pub fields and all")]
+#[expect(unreachable_pub, reason = "KubeSchema expands to a private copy of each type, pub fields and all")]
+pub mod authentication;
+#[expect(unreachable_pub, dead_code, reason = "the same")]
 pub mod client;
 #[expect(unreachable_pub, reason = "the same")]
 pub mod condition;

@@ -56,6 +56,14 @@ pub(super) fn audience() -> Rule {
     )
 }
 
+/// What the characters may be; the rest is policy's to say.
+pub(super) fn spiffe_ids() -> Rule {
+    rule(
+        "self.all(i, i.matches('^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)+$'))",
+        "a SPIFFE ID is spiffe://<trust domain>/<path>, as in spiffe://example.org/ns/billing/sa/worker; it stands for one workload, without wildcards",
+    )
+}
+
 pub(super) fn object_name() -> Rule {
     rule(format!("self.{SUBDOMAIN}"), "a name has lower-case letters, digits, '-' and '.', and begins and ends with a letter or a digit")
 }

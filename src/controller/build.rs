@@ -176,6 +176,7 @@ impl Manifest<'_> {
         let scopes: BTreeSet<&Scope> = self.client.access.iter().flat_map(|access| &access.scopes).collect();
         let scope = space_delimited(scopes);
         let method = match self.client.secret_method {
+            None if self.client.private_key_jwt.is_none() && self.client.service_accounts.is_empty() => "spiffe_jwt",
             None => "private_key_jwt",
             Some(SecretMethod::Post) => "client_secret_post",
             Some(SecretMethod::Any | SecretMethod::Basic) => "client_secret_basic",

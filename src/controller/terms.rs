@@ -108,6 +108,7 @@ mod tests {
             secret_method: Some(SecretMethod::Any),
             private_key_jwt: None,
             service_accounts: Vec::new(),
+            workloads: Vec::new(),
             tokens_issued_before: None,
             token_lifetime: Some(SignedDuration::from_hours(1)),
             disabled: false,

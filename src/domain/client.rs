@@ -6,6 +6,7 @@ use super::{
     names::{ClientId, ObjectName, Scope},
     resource::Algorithm,
     service_account::BoundServiceAccount,
+    trust_domain::WorkloadId,
     usage::Usage,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -76,8 +77,10 @@ pub struct Client {
     pub secret_method: Option<SecretMethod>,
     /// Its keys; `None`: it signs no assertions.
     pub private_key_jwt: Option<PrivateKeyJwt>,
-    /// The ServiceAccounts of its namespace whose tokens are its assertions. There is no client without a secret, keys and these.
+    /// The ServiceAccounts of its namespace whose tokens are its assertions.
     pub service_accounts: Vec<BoundServiceAccount>,
+    /// The workloads of SPIFFE whose JWT-SVIDs are its assertions. There is no client without a secret, keys, ServiceAccounts and these.
+    pub workloads: Vec<WorkloadId>,
     /// `spec.accessToken.lifetime`; absent: the installation's default of 15 minutes.
     pub token_lifetime: Option<SignedDuration>,
     /// Tokens that are older are not active; a time that has not come cuts nothing.

@@ -14,4 +14,5 @@ pub mod resource;
 pub mod rotation;
 pub mod service_account;
 pub mod token;
+pub mod trust_domain;
 pub mod usage;

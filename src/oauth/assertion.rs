@@ -11,8 +11,14 @@ use serde_json::{Map, Value};
 use std::slice;
 use zeroize::Zeroizing;
 
-/// The `client_assertion_type` of a JWT (RFC 7523 §2.2).
-pub const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// What `client_assertion_type` says of an assertion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssertionType {
+    /// A JWT that the client, or the cluster, has signed (RFC 7523 §2.2).
+    JwtBearer,
+    /// A JWT-SVID (draft-ietf-oauth-spiffe-client-auth-02).
+    JwtSpiffe,
+}
 
 /// Most characters of an assertion.
 const LONGEST: usize = 16 * 1024;
@@ -21,8 +27,10 @@ const AHEAD: i64 = 30;
 
 /// An assertion. No Debug: until it is used it is a credential.
 pub struct Assertion {
-    /// `iss`.
-    pub issuer: String,
+    /// What it is said to be.
+    pub assertion_type: AssertionType,
+    /// `iss`; a JWT-SVID may do without.
+    pub issuer: Option<String>,
     /// `sub`.
     pub subject: String,
     /// `aud`.
@@ -51,17 +59,40 @@ pub enum Addressees {
 /// What is there is not what it should be.
 struct Malformed;
 
+impl AssertionType {
+    /// The type of that name; `None`: none of ours.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name.strip_prefix("urn:ietf:params:oauth:client-assertion-type:")? {
+            "jwt-bearer" => Some(Self::JwtBearer),
+            "jwt-spiffe" => Some(Self::JwtSpiffe),
+            _ => None,
+        }
+    }
+
+    /// Whether an assertion may have this `typ`: a media type without regard to case, whose `application/` may be left out (RFC 7515
+    /// §4.1.9). RFC 7523 §2.2, RFC 8725 §3.11; JWT-SVID §2.3.
+    fn allows(self, typ: &str) -> bool {
+        let typ = typ.to_ascii_lowercase();
+        match (self, typ.strip_prefix("application/").unwrap_or(&typ)) {
+            (_, "jwt") | (Self::JwtBearer, "client-authentication+jwt") | (Self::JwtSpiffe, "jose") => true,
+            (Self::JwtBearer | Self::JwtSpiffe, _) => false,
+        }
+    }
+}
+
 impl Assertion {
     /// Reads an assertion. `None`: whatever is wrong with its form.
     #[must_use]
-    pub fn read(text: &str) -> Option<Self> {
+    pub fn read(assertion_type: AssertionType, text: &str) -> Option<Self> {
         let (signed, signature) = text.rsplit_once('.').filter(|_| text.len() <= LONGEST)?;
         let (header, claims) = signed.split_once('.')?;
         let header = json::object(&decoded(header)?)?;
         let claims = json::object(&decoded(claims)?)?;
-        let (algorithm, kid) = read_header(&header).ok()?;
+        let (algorithm, kid) = read_header(assertion_type, &header).ok()?;
         Some(Self {
-            issuer: text_of(&claims, "iss").ok()??,
+            assertion_type,
+            issuer: text_of(&claims, "iss").ok()?,
             subject: text_of(&claims, "sub").ok()??,
             audience: audience(&claims)?,
             id: text_of(&claims, "jti").ok()?,
@@ -136,19 +167,13 @@ fn decoded(part: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(part).ok()
 }
 
-/// `alg` is one of ours and never `none`; an extension that has to be understood (`crit`) is not; `typ` is absent or one of a
-/// client assertion's (RFC 7523 §2.2, RFC 8725 §3.11). Keys and where to find them (`jwk`, `jku`, `x5c`, `x5u`) are ignored.
-fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), Malformed> {
+/// `alg` is one of ours and never `none`; an extension that has to be understood (`crit`) is not; `typ` is absent or one of the assertion's.
+/// Keys and where to find them (`jwk`, `jku`, `x5c`, `x5u`) are ignored.
+fn read_header(assertion_type: AssertionType, header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), Malformed> {
     let algorithm = text_of(header, "alg")?.as_deref().and_then(algorithm_named).ok_or(Malformed)?;
     let understood = !header.contains_key("crit") && !header.contains_key("b64");
-    let typ = text_of(header, "typ")?.is_none_or(|typ| is_assertion(&typ));
+    let typ = text_of(header, "typ")?.is_none_or(|typ| assertion_type.allows(&typ));
     if understood && typ { Ok((algorithm, text_of(header, "kid")?)) } else { Err(Malformed) }
-}
-
-/// A media type without regard to case, whose `application/` may be left out (RFC 7515 §4.1.9).
-fn is_assertion(typ: &str) -> bool {
-    let typ = typ.to_ascii_lowercase();
-    matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "client-authentication+jwt")
 }
 
 fn text_of(object: &Map<String, Value>, member: &str) -> Result<Option<String>, Malformed> {

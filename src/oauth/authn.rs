@@ -5,6 +5,8 @@
 
 use super::{
     Error,
+    assertion::{Assertion, AssertionType},
+    jwt_svid,
     metadata::Issuer,
     presented::{Presentation, Presented, Proof},
     private_key_jwt,
@@ -17,6 +19,7 @@ use crate::{
         credential::{Credential, CredentialId, CredentialState, Digest, MAX_CREDENTIALS, SecretValue},
         names::ClientId,
         service_account::ClusterIssuer,
+        trust_domain::TrustBundles,
     },
     keys::DigestKey,
     registry::snapshot::Snapshot,
@@ -37,6 +40,8 @@ pub struct Authority<'s, 'a> {
     pub used: &'a UsedAssertions,
     /// The cluster as an issuer of ServiceAccount tokens; `None`: not known.
     pub cluster: Option<&'a ClusterIssuer>,
+    /// The trust domains of SPIFFE whose workloads are clients.
+    pub trust: &'a TrustBundles,
     /// What was asked on behalf of this request.
     pub answered: Answered,
     /// The wall clock.
@@ -129,6 +134,9 @@ pub fn authenticate<'s>(presented: Option<&Presented>, authority: &Authority<'s,
             Err(Error::InvalidClient) if secret.expose().ends_with(['\n', '\r']) => Err(Error::SecretEndsWithLineBreak),
             other => other.map(Authentication::Client),
         },
+        Proof::Assertion(assertion) if assertion.assertion_type == AssertionType::JwtSpiffe => {
+            jwt_svid::verify(client_id, assertion, authority).map(|known| Authentication::Client(Authenticated::by_assertion(known)))
+        }
         Proof::Assertion(assertion) if service_account::is_one(assertion, authority.cluster) => {
             Ok(match service_account::verify(client_id, assertion, authority)? {
                 Verdict::Client(known) => Authentication::Client(Authenticated::by_assertion(known)),
@@ -141,6 +149,21 @@ pub fn authenticate<'s>(presented: Option<&Presented>, authority: &Authority<'s,
             Ok(Authentication::Client(Authenticated::by_assertion(registered)))
         }
     }
+}
+
+/// The client of an assertion that somebody else has signed. `client_id` is that of the request, or the assertion's subject where the
+/// request names none: then the client is the only one that the subject may be.
+pub(super) fn asserted<'s>(client_id: &str, assertion: &Assertion, snapshot: &'s Snapshot) -> Option<&'s RegisteredClient> {
+    let id = match ClientId::parse(client_id) {
+        Ok(id) => id,
+        Err(_) if client_id == assertion.subject => {
+            let mut bound = snapshot.subjects.get(client_id)?.iter();
+            let only = bound.next()?;
+            bound.next().is_none().then(|| only.clone())?
+        }
+        Err(_) => return None,
+    };
+    snapshot.clients.get(&id).map(AsRef::as_ref)
 }
 
 fn by_secret<'s>(

@@ -50,7 +50,9 @@ pub enum Error {
     #[error("client_id in the body and in the Authorization header differ")]
     ClientIdMismatch,
     /// RFC 7521 §4.2: another kind of assertion than ours.
-    #[error("client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer")]
+    #[error(
+        "client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer, or the same with jwt-spiffe for a JWT-SVID"
+    )]
     UnsupportedAssertionType,
     /// Whatever is wrong with the client's authentication: never says what.
     #[error("client authentication failed")]

@@ -146,14 +146,13 @@ struct Metadata<'a> {
     /// Required, but there is no authorization endpoint: empty, for strict parsers.
     response_types_supported: [&'static str; 0],
     grant_types_supported: [&'static str; 1],
-    token_endpoint_auth_methods_supported: [&'static str; 3],
+    token_endpoint_auth_methods_supported: Vec<&'static str>,
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
-    introspection_endpoint_auth_methods_supported: [&'static str; 3],
+    introspection_endpoint_auth_methods_supported: Vec<&'static str>,
     introspection_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
     /// RFC 9701 §7.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     introspection_signing_alg_values_supported: Vec<&'static str>,
-    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    revocation_endpoint_auth_methods_supported: Vec<&'static str>,
     revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     openid: Option<OpenId>,
@@ -167,28 +166,41 @@ struct OpenId {
     id_token_signing_alg_values_supported: Vec<&'static str>,
 }
 
-/// The document of RFC 8414 §2, with the algorithms in use.
+/// What differs between installations, and in the life of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InUse {
+    /// The algorithms that tokens, and signed answers about them, are signed with.
+    pub algorithms: Vec<Algorithm>,
+    /// Whether there is a trust domain of SPIFFE.
+    pub spiffe: bool,
+}
+
+/// The document of RFC 8414 §2.
 #[must_use]
-pub fn oauth_metadata(issuer: &Issuer, algorithms: impl IntoIterator<Item = Algorithm>) -> Vec<u8> {
-    document(issuer, names(algorithms), None)
+pub fn oauth_metadata(issuer: &Issuer, in_use: &InUse) -> Vec<u8> {
+    document(issuer, in_use, None)
 }
 
-/// The document of OpenID Connect Discovery 1.0 §3, likewise.
+/// The document of OpenID Connect Discovery 1.0 §3.
 #[must_use]
-pub fn openid_configuration(issuer: &Issuer, algorithms: impl IntoIterator<Item = Algorithm>) -> Vec<u8> {
-    let algorithms = names(algorithms);
-    let openid = OpenId { subject_types_supported: ["public"], id_token_signing_alg_values_supported: algorithms.clone() };
-    document(issuer, algorithms, Some(openid))
+pub fn openid_configuration(issuer: &Issuer, in_use: &InUse) -> Vec<u8> {
+    let openid = OpenId { subject_types_supported: ["public"], id_token_signing_alg_values_supported: in_use.names() };
+    document(issuer, in_use, Some(openid))
 }
 
-fn names(algorithms: impl IntoIterator<Item = Algorithm>) -> Vec<&'static str> {
-    algorithms.into_iter().map(Algorithm::as_str).collect()
+impl InUse {
+    fn names(&self) -> Vec<&'static str> {
+        self.algorithms.iter().map(|algorithm| algorithm.as_str()).collect()
+    }
+
+    /// How clients authenticate, at every endpoint. A ServiceAccount token is a private_key_jwt of the cluster's making.
+    fn methods(&self) -> Vec<&'static str> {
+        let always = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+        always.into_iter().chain(self.spiffe.then_some("spiffe_jwt")).collect()
+    }
 }
 
-/// How clients authenticate, at every endpoint. A ServiceAccount token is a private_key_jwt of the cluster's making.
-const METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
-
-fn document(issuer: &Issuer, signing: Vec<&'static str>, openid: Option<OpenId>) -> Vec<u8> {
+fn document(issuer: &Issuer, in_use: &InUse, openid: Option<OpenId>) -> Vec<u8> {
     let metadata = Metadata {
         issuer: issuer.as_str(),
         token_endpoint: issuer.token_endpoint(),
@@ -197,12 +209,12 @@ fn document(issuer: &Issuer, signing: Vec<&'static str>, openid: Option<OpenId>)
         jwks_uri: issuer.jwks_uri(),
         response_types_supported: [],
         grant_types_supported: ["client_credentials"],
-        token_endpoint_auth_methods_supported: METHODS,
+        token_endpoint_auth_methods_supported: in_use.methods(),
         token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
-        introspection_endpoint_auth_methods_supported: METHODS,
+        introspection_endpoint_auth_methods_supported: in_use.methods(),
         introspection_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
-        introspection_signing_alg_values_supported: signing,
-        revocation_endpoint_auth_methods_supported: METHODS,
+        introspection_signing_alg_values_supported: in_use.names(),
+        revocation_endpoint_auth_methods_supported: in_use.methods(),
         revocation_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         openid,
     };
@@ -216,6 +228,21 @@ mod tests {
 
     fn read(document: &[u8]) -> Value {
         serde_json::from_slice(document).unwrap()
+    }
+
+    fn in_use(algorithms: &[Algorithm]) -> InUse {
+        InUse { algorithms: algorithms.to_vec(), spiffe: false }
+    }
+
+    /// K12.
+    #[test]
+    fn jwt_svids_are_offered_where_there_is_a_trust_domain() {
+        let issuer = Issuer::parse("https://h").unwrap();
+        let document = read(&oauth_metadata(&issuer, &InUse { spiffe: true, ..in_use(&[Algorithm::Es256]) }));
+        let methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt"]);
+        for endpoint in ["token", "introspection", "revocation"] {
+            assert_eq!(document[format!("{endpoint}_endpoint_auth_methods_supported")], methods);
+        }
     }
 
     /// W01.
@@ -268,7 +295,7 @@ mod tests {
     fn the_oauth_document_says_what_is_there_and_no_more() {
         let issuer = Issuer::parse("https://h/t").unwrap();
         assert_eq!(
-            read(&oauth_metadata(&issuer, [Algorithm::Es256])),
+            read(&oauth_metadata(&issuer, &in_use(&[Algorithm::Es256]))),
             json!({
                 "issuer": "https://h/t",
                 "token_endpoint": "https://h/t/oauth2/token",
@@ -286,17 +313,15 @@ mod tests {
                 "token_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "PS256", "EdDSA"],
             })
         );
-        let without_keys = read(&oauth_metadata(&issuer, []));
-        assert_eq!(without_keys["introspection_signing_alg_values_supported"], Value::Null);
     }
 
     /// W05, W09.
     #[test]
     fn the_openid_document_adds_what_strict_readers_want() {
         let issuer = Issuer::parse("https://h").unwrap();
-        let mut expected = read(&oauth_metadata(&issuer, [Algorithm::Rs256, Algorithm::Es256]));
+        let mut expected = read(&oauth_metadata(&issuer, &in_use(&[Algorithm::Rs256, Algorithm::Es256])));
         expected["subject_types_supported"] = json!(["public"]);
         expected["id_token_signing_alg_values_supported"] = json!(["RS256", "ES256"]);
-        assert_eq!(read(&openid_configuration(&issuer, [Algorithm::Rs256, Algorithm::Es256])), expected);
+        assert_eq!(read(&openid_configuration(&issuer, &in_use(&[Algorithm::Rs256, Algorithm::Es256]))), expected);
     }
 }

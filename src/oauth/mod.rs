@@ -23,6 +23,7 @@ pub mod introspection;
 pub mod introspection_jwt;
 pub mod issue;
 pub mod json;
+pub mod jwt_svid;
 pub mod metadata;
 pub mod presented;
 pub mod presented_token;

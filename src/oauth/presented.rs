@@ -2,7 +2,7 @@
 
 use super::{
     Error,
-    assertion::{Assertion, JWT_BEARER},
+    assertion::{Assertion, AssertionType},
     basic::{Authorization, authorization},
     service_account,
 };
@@ -36,13 +36,14 @@ pub enum Proof {
 }
 
 impl Presented {
-    /// How it is to be proved, by the name in the registry of OpenID Connect (core, section 9), or `service_account`. `cluster` tells
+    /// How it is to be proved, by the name in the registry of OpenID Connect (core, section 9), `spiffe_jwt` or `service_account`. `cluster` tells
     /// tokens of ServiceAccounts from other assertions.
     #[must_use]
     pub fn method(&self, cluster: impl FnOnce() -> Option<Arc<ClusterIssuer>>) -> &'static str {
         match &self.proof {
             Proof::Secret(_, Presentation::Basic) => "client_secret_basic",
             Proof::Secret(_, Presentation::Post) => "client_secret_post",
+            Proof::Assertion(assertion) if assertion.assertion_type == AssertionType::JwtSpiffe => "spiffe_jwt",
             Proof::Assertion(assertion) if service_account::is_one(assertion, cluster().as_deref()) => "service_account",
             Proof::Assertion(_) => "private_key_jwt",
         }
@@ -88,14 +89,15 @@ fn asserted(
     assertion: Option<Cow<'_, str>>,
     assertion_type: Option<Cow<'_, str>>,
 ) -> Result<Option<Presented>, Error> {
-    match (assertion, assertion_type.as_deref()) {
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(Error::MissingParameter("client_assertion_type")),
-        (None, Some(_)) => Err(Error::MissingParameter("client_assertion")),
-        (Some(text), Some(JWT_BEARER)) => Ok(Assertion::read(&text).map(|assertion| Presented {
-            client_id: client_id.map_or_else(|| assertion.subject.clone(), Cow::into_owned),
-            proof: Proof::Assertion(Box::new(assertion)),
-        })),
-        (Some(_), Some(_)) => Err(Error::UnsupportedAssertionType),
-    }
+    let (text, name) = match (assertion, assertion_type) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(Error::MissingParameter("client_assertion_type")),
+        (None, Some(_)) => return Err(Error::MissingParameter("client_assertion")),
+        (Some(text), Some(name)) => (text, name),
+    };
+    let assertion_type = AssertionType::named(&name).ok_or(Error::UnsupportedAssertionType)?;
+    Ok(Assertion::read(assertion_type, &text).map(|assertion| Presented {
+        client_id: client_id.map_or_else(|| assertion.subject.clone(), Cow::into_owned),
+        proof: Proof::Assertion(Box::new(assertion)),
+    }))
 }

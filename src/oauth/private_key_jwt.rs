@@ -47,7 +47,7 @@ pub(super) fn verify(client_id: &str, assertion: &Assertion, client: Option<&Cli
         return Err(Error::InvalidClient);
     };
     let now = authority.now.as_second();
-    let is_its_own = assertion.issuer == client_id && assertion.subject == client_id;
+    let is_its_own = assertion.issuer.as_deref() == Some(client_id) && assertion.subject == client_id;
     let is_for_us = is_addressed_to(authority.issuer, &assertion.audience, *profile);
     match &assertion.id {
         Some(id) if is_its_own && is_for_us && assertion.is_timely(LIFE, now) && !client.disabled && !id.is_empty() => {

@@ -3,15 +3,15 @@
 
 use super::{
     Error,
-    assertion::Assertion,
-    authn::{Answered, Authority, Question},
+    assertion::{Assertion, AssertionType},
+    authn::{self, Answered, Authority, Question},
     metadata::Issuer,
     presented::{self, Presented},
     private_key_jwt::is_addressed_to,
 };
 use crate::domain::{
     client::{AssertionProfile, RegisteredClient},
-    names::{ClientId, ObjectName},
+    names::ObjectName,
     service_account::{BoundServiceAccount, ClusterIssuer, SUBJECT_PREFIX, named_by, subject},
 };
 use jiff::Timestamp;
@@ -56,11 +56,12 @@ pub(super) enum Verdict<'s> {
 
 /// Whether an assertion is to be judged here: by its issuer, or, where the cluster's is not known (yet), by its subject.
 pub(super) fn is_one(assertion: &Assertion, cluster: Option<&ClusterIssuer>) -> bool {
-    cluster.map_or_else(|| assertion.subject.starts_with(SUBJECT_PREFIX), |cluster| assertion.issuer == cluster.issuer)
+    let by_subject = || assertion.subject.starts_with(SUBJECT_PREFIX);
+    let is_the_clusters = cluster.map_or_else(by_subject, |cluster| assertion.issuer.as_ref() == Some(&cluster.issuer));
+    assertion.assertion_type == AssertionType::JwtBearer && is_the_clusters
 }
 
-/// Whose token it is. `client_id` is that of the request, or the token's subject where the request names none: then the client is the
-/// only one that the ServiceAccount is bound to.
+/// Whose token it is.
 ///
 /// # Errors
 /// [`Error::InvalidClient`], whatever the reason; [`Error::Unavailable`] where the cluster's keys are not to be had.
@@ -70,7 +71,7 @@ pub(super) fn verify<'s>(client_id: &str, assertion: &Assertion, authority: &Aut
     if let Proof::Asks(question) = cluster.proves(assertion)? {
         return Ok(Verdict::Asks(question));
     }
-    let known = client(client_id, assertion, authority).ok_or(Error::InvalidClient)?;
+    let known = authn::asserted(client_id, assertion, authority.snapshot).ok_or(Error::InvalidClient)?;
     let binding = binding(known, assertion).filter(|_| !known.client.disabled).ok_or(Error::InvalidClient)?;
     match review {
         Some(false) => Err(Error::InvalidClient),
@@ -114,20 +115,6 @@ impl Cluster<'_> {
 fn knows_key(cluster: &ClusterIssuer, assertion: &Assertion) -> bool {
     let kid = assertion.key_id();
     kid.is_some() && cluster.keys.iter().any(|key| key.kid() == kid)
-}
-
-fn client<'s>(client_id: &str, assertion: &Assertion, authority: &Authority<'s, '_>) -> Option<&'s RegisteredClient> {
-    let snapshot = authority.snapshot;
-    let id = match ClientId::parse(client_id) {
-        Ok(id) => id,
-        Err(_) if client_id == assertion.subject => {
-            let mut bound = snapshot.service_accounts.get(client_id)?.iter();
-            let only = bound.next()?;
-            bound.next().is_none().then(|| only.clone())?
-        }
-        Err(_) => return None,
-    };
-    snapshot.clients.get(&id).map(AsRef::as_ref)
 }
 
 /// Exactly that namespace and name: no wildcard, no other case.

@@ -5,11 +5,12 @@ use super::{
     refusal::{Problem, Problems},
 };
 use crate::{
-    api::client::{Authentication, ClientSecret, PrivateKeyJwt as Spec, ServiceAccount},
+    api::authentication::{Authentication, ClientSecret, PrivateKeyJwt as PrivateKeyJwtSpec, ServiceAccount},
     domain::{
         client::{AssertionProfile, PrivateKeyJwt, SecretMethod},
         jwk::VerificationKey,
         service_account::BoundServiceAccount,
+        trust_domain::WorkloadId,
     },
 };
 use serde_json::{Map, Value};
@@ -17,6 +18,8 @@ use std::collections::BTreeSet;
 
 /// Most keys of a client; the schema says the same.
 const MOST_KEYS: usize = 8;
+/// Most workloads that a client may be, likewise.
+const MOST_WORKLOADS: usize = 8;
 
 /// How a client may authenticate: by at least one of them.
 #[derive(Debug, Clone)]
@@ -24,33 +27,33 @@ pub(super) struct Methods {
     pub(super) secret: Option<SecretMethod>,
     pub(super) private_key_jwt: Option<PrivateKeyJwt>,
     pub(super) service_accounts: Vec<BoundServiceAccount>,
+    pub(super) workloads: Vec<WorkloadId>,
 }
 
 /// What is left out means a secret.
-pub(super) fn methods(policy: &Policy, authentication: Option<&Authentication>, problems: &mut Problems) -> Methods {
+pub(super) fn methods(policy: &Policy, namespace: &str, authentication: Option<&Authentication>, problems: &mut Problems) -> Methods {
     let secret = match authentication {
         None => Some(&ClientSecret { method: None }),
-        Some(Authentication { client_secret, private_key_jwt, service_accounts }) => {
-            if client_secret.is_none() && private_key_jwt.is_none() && service_accounts.as_ref().is_none_or(Vec::is_empty) {
-                problems.invalid(
-                    "spec.authentication: nothing is allowed here: write clientSecret: {}, privateKeyJwt or serviceAccounts, or leave authentication out",
-                );
-            }
-            client_secret.as_ref()
-        }
+        Some(allowed) => allowed.client_secret.as_ref(),
     };
     let accounts = authentication.and_then(|allowed| allowed.service_accounts.as_deref()).unwrap_or_default();
     let private_key_jwt = authentication.and_then(|allowed| allowed.private_key_jwt.as_ref());
-    let has_profile = private_key_jwt.is_some_and(|spec| spec.profile.is_some());
-    if has_profile && (secret.is_some() || !accounts.is_empty()) {
-        problems.invalid(
-            "spec.authentication: FAPI 2.0 clients authenticate by privateKeyJwt alone: leave clientSecret and serviceAccounts out, or profile",
-        );
+    let ids = authentication.and_then(|allowed| allowed.spiffe.as_ref()).map(|spiffe| spiffe.ids.as_slice());
+    let others = secret.is_some() || !accounts.is_empty() || ids.is_some();
+    match private_key_jwt {
+        None if !others => problems.invalid(
+            "spec.authentication: nothing is allowed here: write clientSecret: {}, privateKeyJwt, serviceAccounts or spiffe, or leave authentication out",
+        ),
+        Some(PrivateKeyJwtSpec { profile: Some(_), .. }) if others => problems.invalid(
+            "spec.authentication: FAPI 2.0 clients authenticate by privateKeyJwt alone: leave clientSecret, serviceAccounts and spiffe out, or profile",
+        ),
+        _ => {}
     }
     Methods {
         secret: secret.and_then(|secret| problems.note(secret_method(policy, secret.method.as_deref()))),
         private_key_jwt: private_key_jwt.and_then(|spec| keys(policy, spec, problems)),
         service_accounts: service_accounts(policy, accounts, problems),
+        workloads: ids.map(|ids| workloads(policy, namespace, ids, problems)).unwrap_or_default(),
     }
 }
 
@@ -98,7 +101,39 @@ fn service_accounts(policy: &Policy, accounts: &[ServiceAccount], problems: &mut
     bound
 }
 
-fn keys(policy: &Policy, spec: &Spec, problems: &mut Problems) -> Option<PrivateKeyJwt> {
+/// Of whom nobody but the trust domain says which namespace they are in, so that the path has to: a workload that two clients claim has to
+/// say which one it is, and no namespace may do that to another's.
+fn workloads(policy: &Policy, namespace: &str, ids: &[String], problems: &mut Problems) -> Vec<WorkloadId> {
+    const PATH: &str = "spec.authentication.spiffe";
+    if !policy.allows_spiffe() {
+        problems.forbidden(format!("{PATH}: the platform's policy does not allow spiffe_jwt: write clientSecret: {{}} instead"));
+    }
+    if ids.is_empty() || ids.len() > MOST_WORKLOADS {
+        problems.invalid(format!("{PATH}.ids: 1 to {MOST_WORKLOADS} SPIFFE IDs"));
+    }
+    let mut workloads: Vec<WorkloadId> = Vec::with_capacity(ids.len());
+    for text in ids {
+        let read = WorkloadId::parse(text).map_err(|error| Problem::Invalid(format!("{PATH}.ids: {text:?}: {error}")));
+        let Some(id) = problems.note(read) else { continue };
+        if workloads.contains(&id) {
+            problems.invalid(format!("{PATH}.ids: {id} is there twice"));
+        }
+        let (domain, own) = (id.trust_domain(), format!("ns/{namespace}/"));
+        if !policy.trusts(domain) {
+            problems.forbidden(format!(
+                "{PATH}.ids: {id}: {domain} is no trust domain of this installation: ask the platform team for it in policy.trustDomains"
+            ));
+        } else if !id.path().starts_with(&own) && !policy.lends_workload(&id, namespace) {
+            problems.forbidden(format!(
+                "{PATH}.ids: {id} is not of the own namespace: write spiffe://{domain}/{own}<anything>, or ask the platform team for a rule in policy.spiffeIds"
+            ));
+        }
+        workloads.push(id);
+    }
+    workloads
+}
+
+fn keys(policy: &Policy, spec: &PrivateKeyJwtSpec, problems: &mut Problems) -> Option<PrivateKeyJwt> {
     const PATH: &str = "spec.authentication.privateKeyJwt";
     if !policy.allows_private_key_jwt() {
         problems.forbidden(format!("{PATH}: the platform's policy does not allow private_key_jwt: write clientSecret: {{}} instead"));
@@ -120,7 +155,7 @@ fn keys(policy: &Policy, spec: &Spec, problems: &mut Problems) -> Option<Private
     Some(PrivateKeyJwt { keys, profile })
 }
 
-fn profile(spec: &Spec, problems: &mut Problems) -> AssertionProfile {
+fn profile(spec: &PrivateKeyJwtSpec, problems: &mut Problems) -> AssertionProfile {
     const PATH: &str = "spec.authentication.privateKeyJwt";
     match (spec.profile.as_deref(), spec.legacy_audience.unwrap_or_default()) {
         (None, false) => AssertionProfile::Rfc10070,

@@ -28,7 +28,7 @@ pub fn client(policy: &Policy, object: &OAuthClient) -> Result<Client, Refusal> 
     let mut problems = Problems::default();
     let id = problems.note(client_id(policy, &name, spec.client_id.as_deref()));
     let access = access(&name.namespace, &spec.access, &mut problems);
-    let methods = authentication::methods(policy, spec.authentication.as_ref(), &mut problems);
+    let methods = authentication::methods(policy, &name.namespace, spec.authentication.as_ref(), &mut problems);
     let lifetime = spec.access_token.as_ref().and_then(|tokens| tokens.lifetime.as_deref());
     let token_lifetime = lifetime.and_then(|text| problems.note(token_lifetime(policy, text)));
     if let Some(template) = &spec.secret {
@@ -45,6 +45,7 @@ pub fn client(policy: &Policy, object: &OAuthClient) -> Result<Client, Refusal> 
         secret_method: methods.secret,
         private_key_jwt: methods.private_key_jwt,
         service_accounts: methods.service_accounts,
+        workloads: methods.workloads,
         token_lifetime,
         // What is no time, or lies in the future, is told with the rotation.
         tokens_issued_before: cut.and_then(|text| text.parse().ok()),

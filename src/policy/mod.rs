@@ -18,7 +18,7 @@ pub use client::client;
 pub use refusal::Refusal;
 pub use resource::{Place, resource};
 pub use rotation::{Rotation, rotation};
-pub use rules::{Policy, PolicyError, Quota};
+pub use rules::{Policy, PolicyError, Quota, TrustDomain};
 
 #[cfg(test)]
 mod tests;

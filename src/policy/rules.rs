@@ -2,16 +2,20 @@
 
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use super::{audience, rotation::SHORTEST_OVERLAP};
 use crate::domain::{
     client::SecretMethod,
     duration,
     names::{Audience, ClientId},
+    trust_domain::WorkloadId,
 };
 use jiff::SignedDuration;
 use serde::Deserialize;
 use std::collections::BTreeSet;
+pub use trust::TrustDomain;
+use trust::{SpiffeIdDocument, TrustDomainDocument, WorkloadPattern};
 
 /// What an installation allows.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -19,6 +23,8 @@ use std::collections::BTreeSet;
 pub struct Policy {
     audiences: Vec<Rule<AudiencePattern>>,
     client_ids: Vec<Rule<ClientId>>,
+    spiffe_ids: Vec<Rule<WorkloadPattern>>,
+    trust_domains: Vec<TrustDomain>,
     methods: Methods,
     namespace_label_keys: BTreeSet<String>,
     /// Whether a client may be whoever has the ServiceAccount `default`.
@@ -57,6 +63,18 @@ pub enum PolicyError {
     /// A client id.
     #[error("clientIds: {0:?} is no client id: it has 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-'")]
     ClientId(String),
+    /// A SPIFFE ID.
+    #[error("spiffeIds: {0:?} is neither a SPIFFE ID nor the beginning of one that ends in /* (as spiffe://example.org/payroll/*)")]
+    SpiffeId(String),
+    /// A rule for a workload of nowhere.
+    #[error("spiffeIds: {0:?} is of a trust domain that trustDomains does not name")]
+    NoTrustDomain(String),
+    /// A trust domain.
+    #[error("trustDomains: {0:?} is no name of a trust domain, or is there twice: write it once and in lower case, as in example.org")]
+    TrustDomain(String),
+    /// Where a bundle is.
+    #[error("trustDomains: {0}: bundle.configMap is the name of a ConfigMap in the release's namespace, and bundle.key one of its keys")]
+    Bundle(String),
     /// A rule for no namespace.
     #[error("the rule for {0:?} names no namespace: list the namespaces that may use it, or remove the rule")]
     NoNamespace(String),
@@ -71,7 +89,7 @@ pub enum PolicyError {
     Overlaps,
     /// The methods.
     #[error(
-        "authentication.methods: list some of client_secret_basic, client_secret_post, private_key_jwt and service_account; without any no client could authenticate"
+        "authentication.methods: list some of client_secret_basic, client_secret_post, private_key_jwt, service_account and spiffe_jwt; without any no client could authenticate"
     )]
     Methods,
     /// The limit.
@@ -103,6 +121,7 @@ struct Methods {
     post: bool,
     private_key_jwt: bool,
     service_account: bool,
+    spiffe: bool,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +129,8 @@ struct Methods {
 struct Document {
     audiences: Option<Vec<AudienceDocument>>,
     client_ids: Option<Vec<ClientIdDocument>>,
+    spiffe_ids: Option<Vec<SpiffeIdDocument>>,
+    trust_domains: Option<Vec<TrustDomainDocument>>,
     authentication: Option<AuthenticationDocument>,
     allow_default_service_account: Option<bool>,
     max_lifetime: Option<String>,
@@ -148,7 +169,9 @@ impl Default for Policy {
         Self {
             audiences: Vec::new(),
             client_ids: Vec::new(),
-            methods: Methods { basic: true, post: true, private_key_jwt: true, service_account: true },
+            spiffe_ids: Vec::new(),
+            trust_domains: Vec::new(),
+            methods: Methods { basic: true, post: true, private_key_jwt: true, service_account: true, spiffe: true },
             allow_default_service_account: false,
             token_review: true,
             namespace_label_keys: ["kubernetes.io/metadata.name".to_owned()].into(),
@@ -177,6 +200,27 @@ impl Policy {
     /// Whether a rule lets `namespace` use a client id that is not its own by name.
     pub(super) fn lends_client_id(&self, id: &ClientId, namespace: &str) -> bool {
         self.client_ids.iter().any(|rule| rule.what == *id && rule.namespaces.contains(namespace))
+    }
+
+    /// Whether a rule lets `namespace` have a workload that is not its own by name.
+    pub(super) fn lends_workload(&self, id: &WorkloadId, namespace: &str) -> bool {
+        self.spiffe_ids.iter().any(|rule| rule.what.fits(id) && rule.namespaces.contains(namespace))
+    }
+
+    /// Whether workloads of that trust domain may be clients.
+    pub(super) fn trusts(&self, trust_domain: &str) -> bool {
+        self.trust_domains.iter().any(|known| known.name == trust_domain)
+    }
+
+    /// The trust domains whose workloads may be clients.
+    #[must_use]
+    pub fn trust_domains(&self) -> &[TrustDomain] {
+        &self.trust_domains
+    }
+
+    /// Whether clients may show JWT-SVIDs.
+    pub(super) fn allows_spiffe(&self) -> bool {
+        self.methods.spiffe
     }
 
     /// What remains of the ways that a client wants to send its secret; `None`: nothing.
@@ -213,6 +257,8 @@ impl TryFrom<Document> for Policy {
         let default = Self::default();
         let audiences = document.audiences.unwrap_or_default().into_iter();
         let client_ids = document.client_ids.unwrap_or_default().into_iter();
+        let spiffe_ids = document.spiffe_ids.unwrap_or_default().into_iter();
+        let trust_domains = trust::trust_domains(document.trust_domains.unwrap_or_default())?;
         if document.clients_per_namespace == Some(0) {
             return Err(PolicyError::ClientsPerNamespace);
         }
@@ -229,6 +275,10 @@ impl TryFrom<Document> for Policy {
             client_ids: client_ids
                 .map(|rule| lent(client_id(&rule.client_id)?, &rule.client_id, rule.namespaces))
                 .collect::<Result<_, _>>()?,
+            spiffe_ids: spiffe_ids
+                .map(|rule| lent(WorkloadPattern::read(&rule.id, &trust_domains)?, &rule.id, rule.namespaces))
+                .collect::<Result<_, _>>()?,
+            trust_domains,
             methods: said_methods.map_or(Ok(default.methods), |names| methods(&names))?,
             allow_default_service_account: document.allow_default_service_account.unwrap_or_default(),
             token_review: token_review.unwrap_or(default.token_review),
@@ -266,11 +316,12 @@ fn client_id(text: &str) -> Result<ClientId, PolicyError> {
 }
 
 fn methods(names: &[String]) -> Result<Methods, PolicyError> {
-    const KNOWN: [&str; 4] = ["client_secret_basic", "client_secret_post", "private_key_jwt", "service_account"];
+    const KNOWN: [&str; 5] = ["client_secret_basic", "client_secret_post", "private_key_jwt", "service_account", "spiffe_jwt"];
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    let [basic, post, private_key_jwt, service_account] = KNOWN.map(has);
+    let [basic, post, private_key_jwt, service_account, spiffe] = KNOWN.map(has);
     let all_known = names.iter().all(|name| KNOWN.contains(&name.as_str()));
-    if all_known && !names.is_empty() { Ok(Methods { basic, post, private_key_jwt, service_account }) } else { Err(PolicyError::Methods) }
+    let methods = Methods { basic, post, private_key_jwt, service_account, spiffe };
+    if all_known && !names.is_empty() { Ok(methods) } else { Err(PolicyError::Methods) }
 }
 
 /// Who names no burst gets what ten seconds give: many processes of one client may start at once.

@@ -103,7 +103,7 @@ fn is_key_byte(b: u8) -> bool {
 }
 
 /// A DNS subdomain (RFC 1123) in lower case.
-fn is_subdomain(name: &str) -> bool {
+pub(super) fn is_subdomain(name: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

@@ -282,9 +282,9 @@ impl Index {
         self.claims.get(id).into_iter().flatten().map(|(_, _, name)| Touched::Client(name.clone())).collect()
     }
 
-    /// The ServiceAccounts of the former holder of a client id are not its any more; those of the new one are.
+    /// The subjects of the former holder of a client id are not its any more; those of the new one are.
     fn rebind(&mut self, former: Option<&RegisteredClient>, holder: Option<&RegisteredClient>) {
-        let bound = &mut self.snapshot.service_accounts;
+        let bound = &mut self.snapshot.subjects;
         for (subject, id) in former.into_iter().flat_map(subjects) {
             let mut left = bound.remove(&subject).map(Arc::unwrap_or_clone).unwrap_or_default();
             left.remove(id);
@@ -347,10 +347,12 @@ impl Index {
     }
 }
 
-/// The ServiceAccounts that a client may be, as their tokens name them.
+/// Who may be a client, as the tokens of ServiceAccounts and the JWT-SVIDs of workloads say it.
 fn subjects(registered: &RegisteredClient) -> impl Iterator<Item = (String, &ClientId)> {
     let client = &registered.client;
-    client.service_accounts.iter().map(|bound| (service_account::subject(&client.object.namespace, &bound.name), &client.id))
+    let accounts = client.service_accounts.iter().map(|bound| service_account::subject(&client.object.namespace, &bound.name));
+    let workloads = client.workloads.iter().map(|workload| workload.as_str().to_owned());
+    accounts.chain(workloads).map(|subject| (subject, &client.id))
 }
 
 /// A client with what status registers, which goes on counting what was counted.

@@ -21,8 +21,8 @@ pub struct Snapshot {
     /// The clients of this installation by client id: valid ones alone, and of two that want one id the older (creationTimestamp,
     /// then UID).
     pub clients: Table<ClientId, Arc<RegisteredClient>>,
-    /// The clients that a ServiceAccount may be, by the `sub` of its tokens.
-    pub service_accounts: Table<String, Arc<BTreeSet<ClientId>>>,
+    /// The clients that a ServiceAccount or a workload of SPIFFE may be, by the `sub` of its tokens.
+    pub subjects: Table<String, Arc<BTreeSet<ClientId>>>,
     /// When the last head check began that agreed with these clients, by this replica's wall clock.
     pub clients_agreed: Option<Timestamp>,
     /// The APIs of this installation by object: valid ones alone, with an audience that nobody else claims.

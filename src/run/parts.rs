@@ -5,6 +5,7 @@ use super::{
     served::{self, Served},
     settings::{Certificate, Settings},
     tasks::{Task, Tasks},
+    trust,
 };
 use crate::{
     ambient,
@@ -13,6 +14,7 @@ use crate::{
     cli::Role,
     cluster,
     controller::{Controller, Parts},
+    domain::trust_domain::TrustBundles,
     installation::Reach,
     lease::{Candidate, Leadership, Terms},
     metrics::{self, CertificateMetrics, RememberedAssertions, SigningKeys, SnapshotAge, TokenMetrics},
@@ -33,6 +35,7 @@ use crate::{
     server::{self, BodyLimits, Endpoint, Limits, Listener, Operations, Strangers, TlsMode},
     service_accounts::{desk::Desk, keeper},
 };
+use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client, Config};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
@@ -220,9 +223,10 @@ impl Replica {
         let (installation, pod) = (&self.settings.installation, &self.settings.pod);
         let keeper = revocation::keeper::Keeper::new(&self.reviews, self.watches.clone(), installation, pod, keeping);
         tasks.spawn(Task::Revocations, keeper.run(stop.clone()));
+        let trust = self.trust(tasks, stop);
         let (audit, events) = audit::Desk::new(self.settings.audit_successes, self.audit_events_left_out.clone());
         tasks.spawn(Task::Audit, audit::write(events, self.registry.snapshot(), tokio::io::stderr(), stop.clone()));
-        let router = server::router(Arc::new(self.endpoint(desk, revocations, audit)));
+        let router = server::router(Arc::new(self.endpoint(desk, trust, revocations, audit)));
         let limits = Limits::default().within(open_files());
         let listener = Listener { socket: listener, tls, limits, open: self.open_connections.clone() };
         tasks.spawn(Task::Tokens, server::serve(listener, router, stop.clone()));
@@ -284,7 +288,26 @@ impl Replica {
         });
     }
 
-    fn endpoint(&self, service_accounts: Desk, revocations: revocation::desk::Desk, audit: audit::Desk) -> Endpoint {
+    /// Follows the bundles of the trust domains of SPIFFE.
+    fn trust(&self, tasks: &mut Tasks, stop: &CancellationToken) -> Arc<ArcSwap<TrustBundles>> {
+        let domains = self.settings.policy.trust_domains();
+        let bundles = TrustBundles::new(domains.iter().map(|domain| domain.name.clone()));
+        let known = Arc::new(ArcSwap::from_pointee(bundles));
+        for domain in domains {
+            let api = Api::namespaced(self.watches.clone(), &self.settings.installation.namespace);
+            let source = Source::new(api).with_fields(format!("metadata.name={}", domain.config_map));
+            tasks.spawn(Task::Trust, trust::follow(source, domain.clone(), Arc::clone(&known), stop.clone()));
+        }
+        known
+    }
+
+    fn endpoint(
+        &self,
+        service_accounts: Desk,
+        trust: Arc<ArcSwap<TrustBundles>>,
+        revocations: revocation::desk::Desk,
+        audit: audit::Desk,
+    ) -> Endpoint {
         let policy = &self.settings.policy;
         Endpoint {
             snapshot: self.registry.snapshot(),
@@ -297,6 +320,7 @@ impl Replica {
             used_assertions: Arc::clone(&self.used_assertions),
             ping_federate_paths: self.settings.ping_federate_paths,
             strangers: self.settings.verifier_probes.then(Strangers::default),
+            trust,
             service_accounts,
             revocations,
             throttle: Throttle::new(policy.quota.map(rate)).with_introspections(policy.introspection_quota.map(rate)),

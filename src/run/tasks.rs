@@ -29,6 +29,8 @@ pub(super) enum Task {
     Revocations,
     /// What answers questions about ServiceAccount tokens.
     ServiceAccounts,
+    /// The watch of a trust domain's bundle.
+    Trust,
     /// This replica's Lease.
     Heartbeat,
     /// What this replica reports of uses.
@@ -118,6 +120,7 @@ impl fmt::Display for Task {
             Self::Audit => "the audit log",
             Self::Revocations => "the list of revoked tokens",
             Self::ServiceAccounts => "the keeper of the cluster's keys",
+            Self::Trust => "the watch of a trust domain's bundle",
             Self::Heartbeat => "the heartbeat",
             Self::Uses => "the report of uses",
             Self::Election => "the election of the leader",

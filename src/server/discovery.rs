@@ -6,7 +6,11 @@ use super::{
 };
 use crate::{
     keys::KeySet,
-    oauth::{Error, error::JSON, metadata},
+    oauth::{
+        Error,
+        error::JSON,
+        metadata::{self, InUse},
+    },
 };
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::{
@@ -29,18 +33,12 @@ struct Document {
 
 /// `/.well-known/oauth-authorization-server`, RFC 8414.
 pub(super) async fn oauth_metadata(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
-    respond_with(&request, || {
-        let keys = keys(&endpoint)?;
-        Ok(Document::of(metadata::oauth_metadata(&endpoint.issuer, keys.active.keys().copied())))
-    })
+    respond_with(&request, || Ok(Document::of(metadata::oauth_metadata(&endpoint.issuer, &in_use(&endpoint)?))))
 }
 
 /// `/.well-known/openid-configuration`.
 pub(super) async fn openid_configuration(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
-    respond_with(&request, || {
-        let keys = keys(&endpoint)?;
-        Ok(Document::of(metadata::openid_configuration(&endpoint.issuer, keys.active.keys().copied())))
-    })
+    respond_with(&request, || Ok(Document::of(metadata::openid_configuration(&endpoint.issuer, &in_use(&endpoint)?))))
 }
 
 /// The JWKS, RFC 7517 §5.
@@ -50,6 +48,11 @@ pub(super) async fn jwks(State(endpoint): State<Arc<Endpoint>>, request: Request
         let etag = HeaderValue::from_str(&keys.jwks_etag).map_err(|_| Error::Internal)?;
         Ok(Document { content: keys.jwks.clone(), etag })
     })
+}
+
+fn in_use(endpoint: &Endpoint) -> Result<InUse, Error> {
+    let algorithms = keys(endpoint)?.active.keys().copied().collect();
+    Ok(InUse { algorithms, spiffe: !endpoint.trust.load().is_empty() })
 }
 
 fn keys(endpoint: &Endpoint) -> Result<Arc<KeySet>, Error> {

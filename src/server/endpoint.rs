@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     audit,
-    domain::resource::Algorithm,
+    domain::{resource::Algorithm, trust_domain::TrustBundles},
     metrics::TokenMetrics,
     oauth::{
         Error,
@@ -46,6 +46,8 @@ pub struct Endpoint {
     pub ping_federate_paths: bool,
     /// What signs tokens that no API may accept, for those who probe their own; absent: nobody may.
     pub strangers: Option<Strangers>,
+    /// The trust domains of SPIFFE, and the keys of their workloads' JWT-SVIDs.
+    pub trust: Arc<ArcSwap<TrustBundles>>,
     /// What the cluster says of ServiceAccount tokens.
     pub service_accounts: Desk,
     /// What is revoked.

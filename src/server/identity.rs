@@ -106,8 +106,8 @@ fn authenticated<'s>(
     let digest = &snapshot.keys.as_deref().ok_or(Error::Unavailable)?.digest;
     let is_assertion = presented.is_some_and(|presented| matches!(presented.proof, Proof::Assertion(_)));
     let cluster = is_assertion.then(|| endpoint.service_accounts.issuer()).flatten();
-    let (issuer, used) = (&endpoint.issuer, &endpoint.used_assertions);
-    let authority = Authority { snapshot, digest, issuer, used, cluster: cluster.as_deref(), answered, now: moment.wall };
+    let (issuer, used, trust) = (&endpoint.issuer, &endpoint.used_assertions, endpoint.trust.load());
+    let authority = Authority { snapshot, digest, issuer, used, cluster: cluster.as_deref(), trust: &trust, answered, now: moment.wall };
     let found = authenticate(presented, &authority);
     let client_id = presented.map_or("", |presented| presented.client_id.as_str());
     let failures = &endpoint.throttle.failures;

@@ -24,6 +24,7 @@ pub(crate) const ROOMS: &[Room] = &[
     pure("crate::domain", &["crate::domain", "base64", "jiff", "serde", "serde_json", "thiserror", "zeroize"]),
     // The one place that takes keys of others apart.
     pure("crate::domain::jwk", &["crate::domain", "aws_lc_rs::signature", "base64", "serde_json", "thiserror"]),
+    pure("crate::domain::trust_domain", &["crate::domain", "serde", "serde_json", "spiffe", "thiserror"]),
     pure("crate::policy", &["crate::policy", "crate::api", "crate::domain", "jiff", "k8s_openapi", "serde", "serde_json", "thiserror"]),
     pure(
         "crate::api",

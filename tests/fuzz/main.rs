@@ -7,9 +7,19 @@
 use http::{HeaderMap, HeaderValue, Method, header};
 use keywright::{
     api::probed::Probed,
-    domain::{jwk::VerificationKey, resource::Algorithm},
+    domain::{
+        jwk::VerificationKey,
+        resource::Algorithm,
+        trust_domain::{WorkloadId, jwt_svid_keys},
+    },
     keys::{DigestKey, KeySet, SigningKey},
-    oauth::{access_token::AccessToken, assertion::Assertion, basic, form, json, metadata::Issuer, request::Head},
+    oauth::{
+        access_token::AccessToken,
+        assertion::{Assertion, AssertionType},
+        basic, form, introspection_jwt, json,
+        metadata::Issuer,
+        request::Head,
+    },
     policy::Policy,
     revocation::list::Revoked,
 };
@@ -114,9 +124,11 @@ fn authorization_fields() {
 #[test]
 fn assertions() {
     fuzz("assertion", |input| {
-        if let Some(assertion) = std::str::from_utf8(input).ok().and_then(Assertion::read) {
-            assert!(!assertion.is_signed_by(&KEYS.public, &[]));
-            let _ = assertion.is_timely(300, 1_800_000_000);
+        for kind in [AssertionType::JwtBearer, AssertionType::JwtSpiffe] {
+            if let Some(assertion) = std::str::from_utf8(input).ok().and_then(|text| Assertion::read(kind, text)) {
+                assert!(!assertion.is_signed_by(&KEYS.public, &[]));
+                let _ = assertion.is_timely(300, 1_800_000_000);
+            }
         }
     });
 }
@@ -138,6 +150,35 @@ fn json_web_keys() {
         if let Some(Ok(key)) = json::object(input).map(|jwk| VerificationKey::from_jwk(&jwk)) {
             assert!(!key.verifies(b"x", &[0; 64]));
         }
+    });
+}
+
+/// Bundles of trust domains. A key that is read verifies nothing by chance.
+#[test]
+fn bundles() {
+    fuzz("bundle", |input| {
+        let keys = jwt_svid_keys(&String::from_utf8_lossy(input)).unwrap_or_default();
+        assert!(keys.iter().all(|key| !key.verifies(b"x", &[0; 64])));
+    });
+}
+
+/// What is read as a SPIFFE ID is written in one way.
+#[test]
+fn spiffe_ids() {
+    fuzz("spiffe_id", |input| {
+        let text = String::from_utf8_lossy(input);
+        if let Ok(id) = WorkloadId::parse(&text) {
+            assert_eq!(format!("spiffe://{}/{}", id.trust_domain(), id.path()), text);
+        }
+    });
+}
+
+#[test]
+fn accept_fields() {
+    fuzz("accept", |input| {
+        let mut headers = HeaderMap::new();
+        headers.extend(HeaderValue::from_bytes(input).ok().map(|value| (header::ACCEPT, value)));
+        let _ = introspection_jwt::is_wanted(&headers);
     });
 }
 

@@ -1,5 +1,7 @@
 //! An installation with a few APIs and clients, and a way to ask it.
 
+mod objects;
+
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::{
     Router,
@@ -7,15 +9,16 @@ use axum::{
     http::{HeaderMap, HeaderName, Request, StatusCode, header},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use keywright::{
     ambient, audit,
     domain::{
         client::{Access, Client, RegisteredClient, SecretMethod},
         credential::{Credential, CredentialId, CredentialState, SecretValue},
-        names::{Audience, ClientId, ObjectName, Scope},
-        resource::{Algorithm, Grant, Namespaces, Resource, TokenType},
+        names::{ClientId, ObjectName, Scope},
+        resource::{Algorithm, Resource},
         service_account::ClusterIssuer,
+        trust_domain::TrustBundles,
     },
     keys::{DigestKey, KeySet, SigningKey},
     metrics::TokenMetrics,
@@ -24,14 +27,14 @@ use keywright::{
         metadata::Issuer,
         throttle::{Failures, Rate, Throttle},
     },
-    registry::{snapshot::Snapshot, table::Table},
+    registry::snapshot::Snapshot,
     replica::contact::{Contact, Patience},
     revocation::desk as revocation,
     server::{BodyLimits, Endpoint, Peer, Strangers, proxies::TrustedProxies, router},
     service_accounts::desk::{Desk, Question},
 };
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     sync::{Arc, LazyLock},
     time::Duration,
@@ -58,6 +61,8 @@ pub(crate) struct Replica {
     pub(crate) router: Router,
     /// The cluster's keys, as the replica knows them.
     pub(crate) cluster: Arc<ArcSwapOption<ClusterIssuer>>,
+    /// What is known of the trust domains of SPIFFE.
+    pub(crate) trust: Arc<ArcSwap<TrustBundles>>,
     /// What is revoked, and what is to be.
     pub(crate) keeping: Arc<Mutex<revocation::Keeping>>,
     /// What it tells the audit log.
@@ -94,6 +99,7 @@ pub(crate) struct Extras {
     /// Of the successes, what the audit log names; absent: all.
     pub(crate) share: Option<audit::Share>,
     pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) trust: TrustBundles,
 }
 
 impl Replica {
@@ -138,13 +144,21 @@ impl Replica {
         Self::made(ISSUER, InContact::Yes, BodyLimits::default(), Throttle::new(None), extras)
     }
 
+    /// One that knows these trust domains of SPIFFE, and nothing of them yet.
+    pub(crate) fn trusting(names: &[&str]) -> Self {
+        let extras = Extras { trust: TrustBundles::new(names.iter().map(|name| (*name).to_owned())), ..Extras::default() };
+        let failures = Failures::new(Rate::per_second(u32::MAX, u32::MAX));
+        Self::made(ISSUER, InContact::Yes, BodyLimits::default(), Throttle { failures, ..Throttle::new(None) }, extras)
+    }
+
     fn throttled(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle) -> Self {
         Self::made(issuer, contact, body_limits, throttle, Extras::default())
     }
 
     pub(crate) fn made(issuer: &str, contact: InContact, body_limits: BodyLimits, throttle: Throttle, extras: Extras) -> Self {
-        let Extras { ping_federate_paths, probes, share, trusted_proxies } = extras;
-        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
+        let Extras { ping_federate_paths, probes, share, trusted_proxies, trust } = extras;
+        let trust = Arc::new(ArcSwap::from_pointee(trust));
+        let snapshot = Arc::new(ArcSwap::from_pointee(objects::snapshot()));
         let mut registry = Registry::default();
         let (service_accounts, cluster) = Desk::new();
         let (revocations, keeping) = revocation::Desk::new();
@@ -161,6 +175,7 @@ impl Replica {
             used_assertions: Arc::default(),
             ping_federate_paths,
             strangers: probes.then(Strangers::default),
+            trust: Arc::clone(&trust),
             service_accounts,
             revocations,
             throttle,
@@ -171,6 +186,7 @@ impl Replica {
             snapshot,
             registry,
             router: router(Arc::new(endpoint)),
+            trust,
             cluster: cluster.issuer,
             questions: Arc::new(Mutex::new(cluster.questions)),
             keeping: Arc::new(Mutex::new(keeping)),
@@ -307,91 +323,13 @@ pub(crate) fn client(name: &str, access: Vec<Access>) -> RegisteredClient {
         secret_method: Some(SecretMethod::Any),
         private_key_jwt: None,
         service_accounts: Vec::new(),
+        workloads: Vec::new(),
         tokens_issued_before: None,
         token_lifetime: None,
         disabled: false,
     };
     let credentials = vec![credential(&client, SECRET)];
     RegisteredClient::new(client, credentials)
-}
-
-fn grant(names: &[&str], claims: Value) -> Grant {
-    Grant {
-        namespaces: Namespaces::Named(["billing".to_owned()].into()),
-        clients: None,
-        scopes: scopes(names).into_iter().collect(),
-        claims: serde_json::from_value(claims).unwrap(),
-        expires: None,
-    }
-}
-
-fn resource(name: &str, audience: &str, names: &[&str], grants: Vec<Grant>) -> Resource {
-    Resource {
-        object: ObjectName::new("shop", name),
-        uid: format!("uid-of-{name}"),
-        audience: Audience::parse(audience).unwrap(),
-        scopes: scopes(names),
-        grants,
-        introspectors: ["api".to_owned()].into(),
-        algorithm: Algorithm::Es256,
-        token_type: TokenType::AtJwt,
-        max_lifetime: None,
-    }
-}
-
-fn resources() -> Vec<Resource> {
-    let invoices = resource(
-        "invoices",
-        INVOICES,
-        &["invoices.read", "invoices.write", "shared", "refused"],
-        vec![grant(&["invoices.read", "invoices.write", "shared"], json!({"tier": "batch"}))],
-    );
-    let orders = resource("orders", ORDERS, &["orders.read", "shared"], vec![grant(&["orders.read", "shared"], json!({}))]);
-    let orders =
-        Resource { algorithm: Algorithm::Rs256, token_type: TokenType::Jwt, max_lifetime: Some(SignedDuration::from_mins(5)), ..orders };
-    let closed = resource("closed", "https://closed.shop.svc", &["closed.read"], vec![]);
-    vec![invoices, orders, closed]
-}
-
-fn clients() -> Vec<RegisteredClient> {
-    let mut clients = vec![
-        client("worker", vec![access("invoices", &["invoices.read", "invoices.write"])]),
-        client("partly", vec![access("invoices", &["invoices.read", "refused"])]),
-        client("denied", vec![access("closed", &["closed.read"])]),
-        client("nowhere", vec![access("missing", &["x"])]),
-        client("several", vec![access("invoices", &["invoices.read", "shared"]), access("orders", &["orders.read", "shared"])]),
-        client("orders", vec![access("orders", &["orders.read"])]),
-        client("without-access", vec![]),
-        client("without-secret", vec![access("invoices", &["invoices.read"])]),
-        client("disabled", vec![access("invoices", &["invoices.read"])]),
-        client("header-alone", vec![access("invoices", &["invoices.read"])]),
-        client("switch", vec![access("invoices", &["invoices.read"])]),
-        client("method", vec![access("invoices", &["invoices.read"])]),
-        client("body-alone", vec![access("invoices", &["invoices.read"])]),
-    ];
-    for RegisteredClient { client, credentials, .. } in &mut clients {
-        match client.object.name.as_str() {
-            "without-secret" => credentials.clear(),
-            "disabled" | "switch" => client.disabled = true,
-            "header-alone" => client.secret_method = Some(SecretMethod::Basic),
-            "body-alone" | "method" => client.secret_method = Some(SecretMethod::Post),
-            _ => {}
-        }
-    }
-    clients
-}
-
-fn snapshot() -> Snapshot {
-    let resources = resources();
-    Snapshot {
-        clients: clients().into_iter().map(|known| (known.client.id.clone(), Arc::new(known))).collect(),
-        service_accounts: Table::default(),
-        clients_agreed: None,
-        audiences: resources.iter().map(|it| (it.audience.clone(), it.object.clone())).collect(),
-        resources: resources.into_iter().map(|it| (it.object.clone(), Arc::new(it))).collect(),
-        namespaces: [("billing".to_owned(), Arc::default())].into(),
-        keys: Some(Arc::clone(&KEYS)),
-    }
 }
 
 /// An id that no credential has.

@@ -11,7 +11,7 @@ use keywright::{
     ambient,
     domain::resource::Algorithm,
     oauth::{
-        assertion::Assertion,
+        assertion::{Assertion, AssertionType},
         throttle::{Rate, Throttle},
     },
 };
@@ -124,7 +124,7 @@ async fn nobody_takes_a_signed_answer_for_an_access_token() {
     verified(&replica, &answer, API).await;
     let text = answer.text();
     assert!(is_inactive(&introspected_by(&replica, API, &text).await));
-    assert!(Assertion::read(&text).is_none());
+    assert!([AssertionType::JwtBearer, AssertionType::JwtSpiffe].iter().all(|kind| Assertion::read(*kind, &text).is_none()));
     // It is the type alone that says so of one that claims what an access token does.
     let key = replica.snapshot.load().keys.as_ref().unwrap().active[&Algorithm::Es256].clone();
     let claims = token.split('.').nth(1).unwrap();

@@ -29,6 +29,7 @@ mod revocation;
 mod served;
 mod service_account;
 mod signer;
+mod spiffe;
 mod timing;
 mod tls;
 mod wire;

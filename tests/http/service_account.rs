@@ -1,4 +1,4 @@
-//! Client authentication by ServiceAccount token: the K rows. K12 (SPIFFE) is left out.
+//! Client authentication by ServiceAccount token: the K rows, but for K12, which is in `spiffe`.
 
 use crate::{
     fixture::{ISSUER, Replica, access, client, unauthorized},
@@ -35,9 +35,9 @@ fn replica(clients: &[(&str, Vec<BoundServiceAccount>)], keys: &[&Signer]) -> Re
         replica.change(|snapshot| {
             for account in accounts {
                 let subject = format!("system:serviceaccount:billing:{}", account.name);
-                let mut ids = snapshot.service_accounts.get(&subject).map(|ids| BTreeSet::clone(ids)).unwrap_or_default();
+                let mut ids = snapshot.subjects.get(&subject).map(|ids| BTreeSet::clone(ids)).unwrap_or_default();
                 ids.insert(known.client.id.clone());
-                snapshot.service_accounts.insert(subject, Arc::new(ids));
+                snapshot.subjects.insert(subject, Arc::new(ids));
             }
             snapshot.clients.insert(known.client.id.clone(), Arc::new(known));
         });

@@ -49,6 +49,7 @@ mod secrecy;
 mod secretless;
 mod selftest;
 mod soak;
+mod spiffe;
 mod split;
 mod stale;
 mod teams;

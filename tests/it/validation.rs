@@ -117,7 +117,7 @@ async fn an_oauthclient_that_cannot_be_meant_is_refused_with_a_message_that_help
         (client("revocation: {secretsIssuedBefore: yesterday}"), "spec.revocation.secretsIssuedBefore"),
         (
             client("authentication: {}"),
-            "nothing is allowed here: write clientSecret: {}, privateKeyJwt: {jwks: {keys: [...]}} or serviceAccounts: [{name: ...}], or leave authentication out",
+            "nothing is allowed here: write clientSecret: {}, privateKeyJwt: {jwks: {keys: [...]}}, serviceAccounts: [{name: ...}] or spiffe: {ids: [...]}, or leave authentication out",
         ),
         (client("authentication: {serviceAccounts: []}"), "should have at least 1 items"),
         (client("authentication: {serviceAccounts: [{name: a}, {name: a}]}"), "Duplicate value"),
@@ -176,6 +176,7 @@ async fn a_fapi_client_that_contradicts_its_profile_is_refused_with_a_message_th
         (fapi(p256, ", legacyAudience: true", ""), "FAPI 2.0 takes the issuer alone as aud: leave legacyAudience out, or profile"),
         (fapi(p256, "", ", clientSecret: {}"), "FAPI 2.0 clients authenticate by privateKeyJwt alone"),
         (fapi(p256, "", ", serviceAccounts: [{name: a}]"), "FAPI 2.0 clients authenticate by privateKeyJwt alone"),
+        (fapi(p256, "", ", spiffe: {ids: ['spiffe://a/b']}"), "FAPI 2.0 clients authenticate by privateKeyJwt alone"),
         (
             client(&format!("authentication: {{privateKeyJwt: {{profile: FAPI1, jwks: {{keys: [{p256}]}}}}}}")),
             r#"supported values: "FAPI2""#,
@@ -184,6 +185,19 @@ async fn a_fapi_client_that_contradicts_its_profile_is_refused_with_a_message_th
     .await;
     let (_, client, namespace) = place().await;
     try_create(&client, &namespace, &fapi(p256, ", legacyAudience: false", "")).await.unwrap();
+}
+
+/// K12.
+#[tokio::test(flavor = "multi_thread")]
+async fn workloads_that_cannot_be_meant_are_refused() {
+    each_is_refused(vec![
+        (client("authentication: {spiffe: {}}"), "spiffe.ids: Required value"),
+        (client("authentication: {spiffe: {ids: []}}"), "should have at least 1 items"),
+        (client("authentication: {spiffe: {ids: ['spiffe://a/b', 'spiffe://a/b']}}"), "Duplicate value"),
+        (client("authentication: {spiffe: {ids: ['spiffe://a/*']}}"), "it stands for one workload, without wildcards"),
+        (client("authentication: {spiffe: {ids: [billing/worker]}}"), "a SPIFFE ID is spiffe://<trust domain>/<path>"),
+    ])
+    .await;
 }
 
 /// I03.

@@ -6,9 +6,14 @@ use crate::{
     domain::{
         names::{Audience, ClientId, Scope},
         resource::{Algorithm, Grant, Namespaces},
+        trust_domain::WorkloadId,
     },
     keys::DigestKey,
-    oauth::{access_token::AccessToken, assertion::Assertion, metadata::Issuer},
+    oauth::{
+        access_token::AccessToken,
+        assertion::{Assertion, AssertionType},
+        metadata::Issuer,
+    },
 };
 use jsonwebtoken::{DecodingKey, Validation, crypto, jwk::JwkSet};
 use std::{collections::BTreeSet, sync::LazyLock};
@@ -276,7 +281,9 @@ fn our_own_endpoints_take_none_of_them() {
         let resource = resource(world.algorithm, TokenType::AtJwt);
         for case in Case::ALL {
             let token = world.minted(case, &resource);
-            assert!(Assertion::read(&token).is_none(), "{case:?}");
+            assert!(Assertion::read(AssertionType::JwtBearer, &token).is_none(), "{case:?}");
+            let svid = Assertion::read(AssertionType::JwtSpiffe, &token);
+            assert!(svid.is_none_or(|svid| WorkloadId::parse(&svid.subject).is_err()), "{case:?}");
             let read = AccessToken::verified(&token, &issuer, &world.keys);
             assert!(read.is_none_or(|token| ClientId::parse(&token.client_id).is_err()), "{case:?}");
         }

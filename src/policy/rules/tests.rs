@@ -31,7 +31,22 @@ fn what_cannot_work_is_refused_with_a_word_on_what_to_write() {
         ("{authentication: {methods: []}}", "without any no client could authenticate"),
         (
             "{authentication: {methods: [none]}}",
-            "list some of client_secret_basic, client_secret_post, private_key_jwt and service_account",
+            "list some of client_secret_basic, client_secret_post, private_key_jwt, service_account and spiffe_jwt",
+        ),
+        ("{trustDomains: [{name: Example.org, bundle: {configMap: b, key: k}}]}", "no name of a trust domain"),
+        ("{trustDomains: [{name: 'spiffe://a', bundle: {configMap: b, key: k}}]}", "no name of a trust domain"),
+        ("{trustDomains: [{name: a, bundle: {configMap: b, key: k}}, {name: a, bundle: {configMap: c, key: k}}]}", "or is there twice"),
+        ("{trustDomains: [{name: a, bundle: {configMap: '', key: k}}]}", "bundle.configMap is the name of a ConfigMap"),
+        ("{trustDomains: [{name: a, bundle: {configMap: b, key: ''}}]}", "bundle.key one of its keys"),
+        ("{trustDomains: [{name: a, bundle: {url: 'https://a'}}]}", "unknown field"),
+        ("{spiffeIds: [{id: 'spiffe://a/x', namespaces: [x]}]}", "is of a trust domain that trustDomains does not name"),
+        (
+            "{trustDomains: [{name: a, bundle: {configMap: b, key: k}}], spiffeIds: [{id: 'spiffe://a/x*', namespaces: [x]}]}",
+            "neither a SPIFFE ID",
+        ),
+        (
+            "{trustDomains: [{name: a, bundle: {configMap: b, key: k}}], spiffeIds: [{id: 'spiffe://a/*', namespaces: []}]}",
+            "names no namespace",
         ),
         ("{maxLifetime: 59s}", "not a time of at least a minute"),
         ("{maxLifetime: 1 hour}", "not a time of at least a minute"),

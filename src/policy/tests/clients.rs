@@ -92,7 +92,7 @@ fn each_mistake_in_a_client_says_what_to_change() {
         ),
         (
             "{access: [], authentication: {}}",
-            "spec.authentication: nothing is allowed here: write clientSecret: {}, privateKeyJwt or serviceAccounts, or leave authentication out",
+            "spec.authentication: nothing is allowed here: write clientSecret: {}, privateKeyJwt, serviceAccounts or spiffe, or leave authentication out",
         ),
         (
             "{access: [], authentication: {clientSecret: {method: none}}}",
@@ -207,11 +207,11 @@ fn a_fapi_client_signs_by_what_the_profile_allows_and_does_nothing_else() {
     let registered = allowed.private_key_jwt.unwrap();
     assert_eq!((registered.profile, registered.keys.len(), allowed.secret_method), (AssertionProfile::Fapi2, 3, None));
     assert!(client(&Policy::default(), &with("legacyAudience: false", &rs256, "")).is_ok());
-    let alone =
-        "spec.authentication: FAPI 2.0 clients authenticate by privateKeyJwt alone: leave clientSecret and serviceAccounts out, or profile";
+    let alone = "spec.authentication: FAPI 2.0 clients authenticate by privateKeyJwt alone: leave clientSecret, serviceAccounts and spiffe out, or profile";
     for (more, keys, beside, message) in [
         ("profile: FAPI2", &p256, ", clientSecret: {}", alone),
         ("profile: FAPI2", &p256, ", serviceAccounts: [{name: a}]", alone),
+        ("profile: FAPI2", &p256, ", spiffe: {ids: []}", &format!("{alone}; spec.authentication.spiffe.ids: 1 to 8 SPIFFE IDs")),
         (
             "profile: FAPI2, legacyAudience: true",
             &p256,
@@ -289,6 +289,51 @@ fn service_accounts_are_bound_as_the_platform_allows() {
     assert!(client(&policy("{allowDefaultServiceAccount: true}"), &with("{name: default}")).is_ok());
     let (reason, _) = refused(client(&Policy::default(), &with("{name: a}, {name: a}")));
     assert_eq!(reason, Reason::InvalidSpec);
+}
+
+/// K12, S11: workloads of the own namespace or lent ones, of a trust domain that the platform names.
+#[test]
+fn workloads_are_those_of_the_own_namespace_or_lent() {
+    let rules = "
+        trustDomains: [{name: example.org, bundle: {configMap: bundle, key: bundle.json}}]
+        spiffeIds:
+        - {id: 'spiffe://example.org/payroll/*', namespaces: [billing]}
+        - {id: 'spiffe://example.org/ns/shop/sa/report', namespaces: [billing, crm]}";
+    let with = |ids: &str| an_oauth_client(&format!("{{access: [], authentication: {{spiffe: {{ids: [{ids}]}}}}}}"));
+    let all = "'spiffe://example.org/ns/billing/sa/worker', 'spiffe://example.org/payroll/eu/1', 'spiffe://example.org/ns/shop/sa/report'";
+    let bound = client(&policy(rules), &with(all)).unwrap();
+    assert_eq!((bound.secret_method, bound.workloads.len()), (None, 3));
+    assert_eq!(bound.workloads[0].as_str(), "spiffe://example.org/ns/billing/sa/worker");
+    for (rules, id, word) in [
+        (rules, "spiffe://example.org/ns/shop/sa/worker", "is not of the own namespace: write spiffe://example.org/ns/billing/<anything>"),
+        (rules, "spiffe://example.org/ns/billing2/sa/worker", "is not of the own namespace"),
+        (rules, "spiffe://example.org/ns/billing", "is not of the own namespace"),
+        (rules, "spiffe://example.org/payroll", "ask the platform team for a rule in policy.spiffeIds"),
+        (rules, "spiffe://example.org/payroll2/x", "is not of the own namespace"),
+        (
+            rules,
+            "spiffe://other.org/ns/billing/sa/worker",
+            "other.org is no trust domain of this installation: ask the platform team for it",
+        ),
+        ("{}", "spiffe://example.org/ns/billing/sa/worker", "in policy.trustDomains"),
+        ("{authentication: {methods: [private_key_jwt]}}", "spiffe://example.org/ns/billing/sa/worker", "does not allow spiffe_jwt"),
+    ] {
+        let (reason, message) = refused(client(&policy(rules), &with(&format!("'{id}'"))));
+        assert_eq!(reason, Reason::PolicyViolation);
+        assert!(message.contains(word), "{message}");
+    }
+    for (ids, word) in [
+        ("", "spec.authentication.spiffe.ids: 1 to 8 SPIFFE IDs"),
+        ("worker", "spec.authentication.spiffe.ids: \"worker\": scheme is missing or invalid: write spiffe://<trust domain>/<path>"),
+        ("'spiffe://example.org'", "a workload has a path"),
+        ("'spiffe://Example.org/ns/billing/sa/a'", "write it as its tokens do: spiffe://example.org/ns/billing/sa/a"),
+        ("'spiffe://example.org/ns/billing/../shop/x'", "path cannot contain dot segments"),
+        ("'spiffe://example.org/ns/billing/a', 'spiffe://example.org/ns/billing/a'", "is there twice"),
+    ] {
+        let (reason, message) = refused(client(&policy(rules), &with(ids)));
+        assert_eq!(reason, Reason::InvalidSpec, "{message}");
+        assert!(message.contains(word), "{message}");
+    }
 }
 
 #[test]

@@ -300,3 +300,23 @@ fn a_write_to_status_is_in_the_snapshot_and_changes_no_owner() {
         assert_eq!((holder.client.object.to_string().as_str(), holder.credentials.len()), ("x/a", 1));
     }
 }
+
+/// K12, K09: for as long as a client says so.
+#[test]
+fn the_clients_of_a_workload_are_found_by_its_id() {
+    let mut index = index("{trustDomains: [{name: example.org, bundle: {configMap: bundle, key: bundle.json}}]}");
+    let [shared, own] = ["spiffe://example.org/ns/x/sa/shared", "spiffe://example.org/ns/x/sa/own"];
+    let put = |index: &mut Index, name: &str, ids: &[&str]| {
+        let spec = json!({"access": [], "authentication": {"spiffe": {"ids": ids}}});
+        index.put_client(object("OAuthClient", &ObjectName::new("x", name), 0, &spec));
+    };
+    let clients = |index: &Index, id: &str| -> Vec<String> {
+        index.snapshot().subjects.get(id).map(|ids| ids.iter().map(ToString::to_string).collect()).unwrap_or_default()
+    };
+    put(&mut index, "a", &[shared, own]);
+    put(&mut index, "b", &[shared]);
+    assert_eq!((clients(&index, shared), clients(&index, own)), (vec!["x.a".to_owned(), "x.b".to_owned()], vec!["x.a".to_owned()]));
+    put(&mut index, "a", &[shared]);
+    index.remove_client(&ObjectName::new("x", "b"));
+    assert_eq!((clients(&index, shared), clients(&index, own)), (vec!["x.a".to_owned()], vec![]));
+}
