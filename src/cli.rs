@@ -8,7 +8,7 @@ mod selftest;
 mod token;
 
 pub use exit::Exit;
-pub use plugin::{CheckArgs, ClusterArgs, KeyVerb, KeysArgs, OrderArgs, StatusArgs, WaitArgs};
+pub use plugin::{CheckArgs, ClusterArgs, KeyVerb, KeysArgs, OrderArgs, RotateArgs, StatusArgs, WaitArgs};
 pub use probe::ProbeArgs;
 pub use selftest::SelftestArgs;
 pub use token::{Form, SecretMethod, TokenArgs};
@@ -45,7 +45,7 @@ pub enum Command {
     /// Show what clients authenticate with, who still uses a replaced secret, and what is due.
     Status(Box<StatusArgs>),
     /// Give a client a new secret now; the former one stays accepted through its overlap.
-    Rotate(Box<OrderArgs>),
+    Rotate(Box<RotateArgs>),
     /// Refuse all secrets that a client has had so far, at once, and issue a new one.
     Revoke(Box<OrderArgs>),
     /// Say what is wrong with clients and APIs, or will be once a file is applied.

@@ -99,7 +99,16 @@ fn client(number: usize) -> Client {
 fn credential(uid: &str, digest: &DigestKey, secret: &SecretValue) -> Credential {
     let (id, _) = ambient::draw_credential();
     let (digest, state) = (digest.digest(uid, &id, secret), CredentialState::Current);
-    Credential { id, digest, state, created_at: Timestamp::UNIX_EPOCH, retire_after: None, accepted_until: None, last_used_at: None }
+    Credential {
+        id,
+        digest,
+        state,
+        created_at: Timestamp::UNIX_EPOCH,
+        retire_after: None,
+        accepted_until: None,
+        rehearsed_until: None,
+        last_used_at: None,
+    }
 }
 
 fn resource(algorithm: Algorithm) -> Resource {

@@ -251,6 +251,11 @@ pub struct StoredCredential {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub accepted_until: Option<String>,
+    /// A rehearsal (the annotation keywright.dev/rehearse) published it, or, Previous, replaced it: what is replaced goes when it is no
+    /// longer used, and not before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub rehearsed_until: Option<String>,
     /// Last use, coarse.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]

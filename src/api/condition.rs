@@ -44,6 +44,8 @@ pub enum ConditionType {
     SecretSynced,
     /// Resource: a person has probed whether the API verifies its tokens; absent: nobody has.
     Probed,
+    /// Client: whoever used the secret that a rehearsal replaced uses the new one; present from a rehearsal to the next rotation.
+    RotationReady,
     /// Work is under way (kstatus); present while it is True.
     Reconciling,
     /// No progress until somebody changes something (kstatus); present while it is True.
@@ -77,6 +79,14 @@ pub enum Reason {
     Disabled,
     /// The stored status cannot be read: nothing is done until it can.
     StatusUnreadable,
+    /// Rehearsal: nobody uses what it replaced any more.
+    AllMoved,
+    /// Rehearsal: what it replaced is in use.
+    PreviousInUse,
+    /// Rehearsal: nobody has used the new secret yet.
+    NotYetUsed,
+    /// Rehearsal: what it replaced was not used since, but not for long enough yet.
+    Observing,
     /// Another installation works on the object.
     ControllerConflict,
     /// Resource: it is served.
@@ -153,6 +163,7 @@ impl ConditionType {
             Self::Authorized => "Authorized",
             Self::SecretSynced => "SecretSynced",
             Self::Probed => "Probed",
+            Self::RotationReady => "RotationReady",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
         }
@@ -176,6 +187,10 @@ impl Reason {
             Self::InvalidSpec => "InvalidSpec",
             Self::Disabled => "Disabled",
             Self::StatusUnreadable => "StatusUnreadable",
+            Self::AllMoved => "AllMoved",
+            Self::PreviousInUse => "PreviousInUse",
+            Self::NotYetUsed => "NotYetUsed",
+            Self::Observing => "Observing",
             Self::ControllerConflict => "ControllerConflict",
             Self::Accepted => "Accepted",
             Self::AudienceConflict => "AudienceConflict",

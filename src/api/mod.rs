@@ -65,6 +65,10 @@ pub const ANNOTATION_FENCE: &str = "keywright.dev/fence";
 /// Secrets with the release's own keys: each new value asks for new keys.
 pub const ANNOTATION_ROTATE: &str = "keywright.dev/rotate";
 
+/// Annotation of an `OAuthClient`: how long a rehearsal takes, as in 24h. While it is there, a rotation that is ordered is a
+/// rehearsal: what it replaces stays accepted until the end, and after it for as long as it is in use.
+pub const ANNOTATION_REHEARSE: &str = "keywright.dev/rehearse";
+
 /// Annotation of a Secret that the operator did not make: the name of the `OAuthClient` that may take it over.
 pub const ANNOTATION_ADOPT: &str = "keywright.dev/adopt";
 

@@ -71,6 +71,7 @@ pub fn stored(credentials: &[Credential]) -> Vec<StoredCredential> {
         created_at: text(known.created_at),
         retire_after: known.retire_after.map(text),
         accepted_until: known.accepted_until.map(text),
+        rehearsed_until: known.rehearsed_until.map(text),
         last_used_at: known.last_used_at.map(text),
     };
     credentials.iter().map(entry).collect()
@@ -100,6 +101,7 @@ fn credential(stored: &StoredCredential) -> Result<Credential, RegisterError> {
         created_at: time(&stored.created_at, "createdAt")?,
         retire_after: optional(&stored.retire_after, "retireAfter")?,
         accepted_until: optional(&stored.accepted_until, "acceptedUntil")?,
+        rehearsed_until: optional(&stored.rehearsed_until, "rehearsedUntil")?,
         last_used_at: optional(&stored.last_used_at, "lastUsedAt")?,
     })
 }
@@ -135,7 +137,8 @@ mod tests {
     fn any_credential() -> impl Strategy<Value = Credential> {
         use CredentialState::{Pending, Previous};
         let digest = (prop_oneof![Just("0a1b2c3d"), Just("other")], any::<[u8; 32]>());
-        let times = (time(), proptest::option::of(time()), proptest::option::of(time()), proptest::option::of(time()));
+        let may_be = || proptest::option::of(time());
+        let times = (time(), may_be(), may_be(), may_be(), may_be());
         (any::<[u8; 16]>(), digest, proptest::bool::ANY, times).prop_map(|(id, (key, mac), pending, times)| Credential {
             id: CredentialId::from_random(id),
             digest: Digest { key: key.to_owned(), mac },
@@ -143,6 +146,7 @@ mod tests {
             created_at: times.0,
             retire_after: times.1,
             accepted_until: times.2,
+            rehearsed_until: times.4,
             last_used_at: times.3,
         })
     }
@@ -160,6 +164,7 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             retire_after: None,
             accepted_until: None,
+            rehearsed_until: None,
             last_used_at: None,
         }
     }

@@ -49,7 +49,7 @@ pub struct StatusArgs {
     pub cluster: ClusterArgs,
 }
 
-/// Flags of `rotate` and `revoke`.
+/// Flags of `revoke`, and of `rotate` too.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct OrderArgs {
@@ -62,6 +62,18 @@ pub struct OrderArgs {
     #[expect(missing_docs, reason = "clap would print them")]
     #[command(flatten)]
     pub cluster: ClusterArgs,
+}
+
+/// Flags of `rotate`.
+#[derive(Debug, Clone, Args)]
+pub struct RotateArgs {
+    /// Cut nobody: for so long, as in 24h, the former secret stays whatever spec.rotation says, and after that for as long as it is
+    /// in use; the condition RotationReady says when all have moved
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub rehearse: Option<SignedDuration>,
+    #[expect(missing_docs, reason = "clap would print them")]
+    #[command(flatten)]
+    pub order: OrderArgs,
 }
 
 /// Flags of `check`.

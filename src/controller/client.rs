@@ -2,6 +2,7 @@
 
 mod contested;
 mod look;
+mod rehearsal;
 mod restarts;
 mod secretless;
 mod settled;
@@ -94,6 +95,8 @@ enum Written {
     Credentials(Vec<Credential>),
     /// These, one of which is new: whoever asked for it is answered.
     Registered(Vec<Credential>),
+    /// These, without one that a rehearsal replaced and that nobody uses any more.
+    Moved(Vec<Credential>),
 }
 
 impl Controller {
@@ -125,7 +128,7 @@ impl Controller {
             }
         }
         match (standing, keys) {
-            (Ok(registered), Some(keys)) => match policy::rotation(&self.policy, &object.spec, ambient::now()) {
+            (Ok(registered), Some(keys)) => match policy::rotation(&self.policy, &object, ambient::now()) {
                 Ok(rotation) => {
                     let (client, shape, endpoints) = (registered.client.clone(), Shape::of(&object), self.endpoints());
                     let terms = Terms::new(rotation, &client, self.leads_since());
@@ -321,15 +324,18 @@ impl Work<'_> {
 
     async fn report(&self, seen: &Seen, verdict: &Verdict, written: Written) -> Result<(), Fault> {
         let conflict = verdict.ready.reason == Reason::SecretConflict;
+        let has_moved = matches!(written, Written::Moved(_));
         let (credentials, handled_rotate) = match written {
             Written::Nothing => (None, None),
-            Written::Credentials(credentials) => (Some(credentials), None),
+            Written::Credentials(credentials) | Written::Moved(credentials) => (Some(credentials), None),
             Written::Registered(credentials) => (Some(credentials), seen.asked_rotation()),
         };
+        let rehearsal = self.rehearsal(seen, credentials.as_deref(), has_moved);
         let facts = Facts {
             client_id: Some(&self.client.id),
             secret: (!conflict).then_some(self.shape.name.as_str()),
             timing: self.timing(seen, credentials.as_deref()),
+            rehearsal,
             credentials: credentials.map(|credentials| api::register::stored(&credentials)),
             handled_rotate,
         };

@@ -21,6 +21,7 @@ mod pending;
 mod probed;
 mod provision;
 mod queue;
+mod rehearsal;
 mod reports;
 mod resource;
 mod terms;

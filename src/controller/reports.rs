@@ -64,6 +64,10 @@ impl Reports {
         self.lock().reported_until(credentials, quiet, now)
     }
 
+    pub(super) fn covered_until(&self, credentials: &[&Credential], quiet: SignedDuration, now: Timestamp) -> Option<Timestamp> {
+        self.lock().covered_until(credentials, quiet, now)
+    }
+
     pub(super) fn last_use(&self, id: &CredentialId) -> Option<Use> {
         self.lock().of(id)
     }

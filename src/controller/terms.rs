@@ -50,6 +50,8 @@ impl Terms {
             quiet,
             schedule: self.in_force(status, now),
             secrets_issued_before: self.rotation.secrets_issued_before,
+            rehearsal: self.rotation.rehearsal,
+            longest_rehearsal: self.rotation.longest_rehearsal,
         }
     }
 
@@ -98,7 +100,15 @@ mod tests {
     }
 
     fn terms(every: Option<SignedDuration>, uid: &str) -> Terms {
-        let rotation = Rotation { every, overlap: DAY, retirement: Retirement::WhenUnused, max_overlap: None, secrets_issued_before: None };
+        let rotation = Rotation {
+            every,
+            overlap: DAY,
+            retirement: Retirement::WhenUnused,
+            max_overlap: None,
+            secrets_issued_before: None,
+            rehearsal: None,
+            longest_rehearsal: None,
+        };
         let client = Client {
             id: ClientId::parse("a.b").unwrap(),
             object: ObjectName::new("a", "b"),
@@ -139,7 +149,16 @@ mod tests {
     fn the_next_rotation_is_that_of_the_current_credential_under_this_schedule() {
         let digest = Digest { key: "k".into(), mac: [0; 32] };
         let (id, state) = (CredentialId::from_random([1; 16]), CredentialState::Current);
-        let current = Credential { id, digest, state, created_at: at(50), retire_after: None, accepted_until: None, last_used_at: None };
+        let current = Credential {
+            id,
+            digest,
+            state,
+            created_at: at(50),
+            retire_after: None,
+            accepted_until: None,
+            rehearsed_until: None,
+            last_used_at: None,
+        };
         let monthly = terms(Some(DAY * 30), "u");
         let next: Timestamp = monthly.next_rotation(&[current], None, at(100)).unwrap().parse().unwrap();
         assert_eq!(next, at(100) + DAY * 30 + monthly.jitter);

@@ -72,15 +72,22 @@ impl Uses {
         credentials.iter().filter_map(|known| Some(self.of(&known.id)?.longest_gap)).max().unwrap_or_default()
     }
 
-    /// Up to when every replica has reported all uses of these credentials, if it did so for `quiet` before; `None`: it did not. A
-    /// report from before the end of an overlap may come from a replica that has not yet heard of its beginning.
+    /// Up to when every replica has reported all uses of those of these credentials that are past their overlap, if it did so for
+    /// `quiet` before; `None`: it did not. A report from before the end of an overlap may come from a replica that has not yet heard
+    /// of its beginning.
     pub(crate) fn reported_until(&self, credentials: &[Credential], quiet: SignedDuration, now: Timestamp) -> Option<Timestamp> {
         let over: Vec<_> = credentials.iter().filter(|known| is_over(known, now)).collect();
+        let until = self.covered_until(&over, quiet, now)?;
+        over.iter().all(|known| known.retire_after <= Some(until)).then_some(until)
+    }
+
+    /// Up to when every replica has reported all that it knew of the uses of these credentials, if it did so for `quiet` before. A
+    /// replica reports only what it knows to be replaced.
+    pub(crate) fn covered_until(&self, credentials: &[&Credential], quiet: SignedDuration, now: Timestamp) -> Option<Timestamp> {
         let reports = self.replicas.iter().map(|pod| self.reports.get(pod)).collect::<Option<Vec<_>>>()?;
         let until = reports.iter().map(|report| report.until).min()?;
         let since = reports.iter().map(|report| report.since).fold(self.complete_since, Timestamp::max);
-        let is_told = |known: &&Credential| known.retire_after <= Some(until) && reports.iter().all(|report| report.covers(known));
-        let all_covered = over.iter().all(is_told);
+        let all_covered = credentials.iter().all(|known| reports.iter().all(|report| report.covers(known)));
         (all_covered && now.duration_since(until) <= FRESH && until.duration_since(since) >= quiet).then_some(until)
     }
 }
@@ -133,7 +140,16 @@ mod tests {
         let retire_after = (state == CredentialState::Previous).then(|| at(24));
         let digest = Digest { key: "k".into(), mac: [0; 32] };
         let last_used_at = last.map(at);
-        Credential { id: id(number), digest, state, created_at: at(0), retire_after, accepted_until: None, last_used_at }
+        Credential {
+            id: id(number),
+            digest,
+            state,
+            created_at: at(0),
+            retire_after,
+            accepted_until: None,
+            rehearsed_until: None,
+            last_used_at,
+        }
     }
 
     fn report(since: i64, until: i64, uses: &[(u8, i64)]) -> UseReport {

@@ -1,5 +1,6 @@
 //! What the status of a client says; pure.
 
+use super::rehearsal;
 use crate::{
     api::{
         Condition, ConditionType, OAuthClient, OAuthClientStatus, Reason,
@@ -35,6 +36,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) secret: Option<&'a str>,
     pub(crate) credentials: Option<Vec<StoredCredential>>,
     pub(crate) timing: Option<Timing>,
+    pub(crate) rehearsal: Option<Finding>,
     /// The value of the annotation `keywright.dev/rotate` that is acted upon.
     pub(crate) handled_rotate: Option<String>,
 }
@@ -100,12 +102,18 @@ pub(crate) fn status(object: &OAuthClient, verdict: &Verdict, facts: Facts<'_>, 
     let earlier = stored.conditions.clone().unwrap_or_default();
     let generation = object.metadata.generation;
     let credentials = facts.credentials.or(stored.credentials);
+    let mut lines = verdict.conditions();
+    lines.extend(facts.rehearsal.as_ref().map(|finding| (ConditionType::RotationReady, finding)));
+    let mut conditions = written(lines, generation, &earlier, now);
+    if facts.rehearsal.is_none() {
+        conditions.extend(rehearsal::remains(&earlier, credentials.as_deref().unwrap_or_default()));
+    }
     let stored_timing = Timing { schedule: stored.schedule, next_rotation: stored.next_rotation };
     let Timing { schedule, next_rotation } = facts.timing.unwrap_or(stored_timing);
     let last_rotation = credentials.iter().flatten().find(|known| known.state == "Current").map(|known| known.created_at.clone());
     OAuthClientStatus {
         observed_generation: generation,
-        conditions: Some(written(verdict.conditions(), generation, &earlier, now)),
+        conditions: Some(conditions),
         client_id: facts.client_id.map(ToString::to_string).or(stored.client_id),
         binding: facts.secret.map(|name| Binding { name: name.to_owned() }),
         last_rotation: last_rotation.or(stored.last_rotation),

@@ -91,7 +91,7 @@ mod tests {
     fn known(number: u8, state: CredentialState) -> Credential {
         let digest = Digest { key: "k".into(), mac: [0; 32] };
         let (id, created_at) = (CredentialId::from_random([number; 16]), Timestamp::from_second(1_000).unwrap());
-        Credential { id, digest, state, created_at, retire_after: None, accepted_until: None, last_used_at: None }
+        Credential { id, digest, state, created_at, retire_after: None, accepted_until: None, rehearsed_until: None, last_used_at: None }
     }
 
     fn deployment(second: i64, restart_on: Option<&str>, stamp: Option<&str>) -> Workload {

@@ -71,6 +71,9 @@ pub struct Credential {
     pub retire_after: Option<Timestamp>,
     /// Previous: replicas refuse it from then on.
     pub accepted_until: Option<Timestamp>,
+    /// Pending and Current: its publication is a rehearsal until then. Previous: what replaced it was one, so that it goes when it
+    /// is not used any more, not before this time, and whatever the rules say of those that are in use.
+    pub rehearsed_until: Option<Timestamp>,
     /// Last use, as reported by the replicas; coarse.
     pub last_used_at: Option<Timestamp>,
 }

@@ -118,6 +118,7 @@ static NO_CREDENTIAL: LazyLock<Credential> = LazyLock::new(|| Credential {
     created_at: Timestamp::UNIX_EPOCH,
     retire_after: None,
     accepted_until: None,
+    rehearsed_until: None,
     last_used_at: None,
 });
 

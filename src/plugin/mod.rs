@@ -21,7 +21,7 @@ mod table;
 mod usage;
 mod wait;
 
-use crate::cli::{CheckArgs, Exit, KeysArgs, OrderArgs, ProbeArgs, StatusArgs};
+use crate::cli::{CheckArgs, Exit, KeysArgs, OrderArgs, ProbeArgs, RotateArgs, StatusArgs};
 pub use cluster::ClusterError;
 use jiff::SignedDuration;
 pub use probe::ProbeError;
@@ -120,7 +120,7 @@ pub fn status(arguments: &StatusArgs) -> Result<(), PluginError> {
 ///
 /// # Errors
 /// [`PluginError`].
-pub fn rotate(arguments: &OrderArgs) -> Result<(), PluginError> {
+pub fn rotate(arguments: &RotateArgs) -> Result<(), PluginError> {
     block_on(order::rotate(arguments))
 }
 

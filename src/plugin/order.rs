@@ -8,25 +8,33 @@ use super::{
     table,
     wait::{self, Found},
 };
-use crate::{ambient, api::ANNOTATION_ROTATE, api::OAuthClient, cli::OrderArgs};
+use crate::{
+    ambient,
+    api::{ANNOTATION_REHEARSE, ANNOTATION_ROTATE, OAuthClient},
+    cli::{OrderArgs, RotateArgs},
+    domain::duration,
+};
 use jiff::SignedDuration;
 use kube::ResourceExt as _;
 use serde_json::json;
 use std::fmt::Write as _;
 
-/// Orders a rotation by a new value of the annotation.
-pub(super) async fn rotate(arguments: &OrderArgs) -> Result<String, PluginError> {
-    let order = Order::begin(arguments).await?;
+/// Orders a rotation by a new value of the annotation; a rehearsal is one with another annotation beside it.
+pub(super) async fn rotate(arguments: &RotateArgs) -> Result<String, PluginError> {
+    let order = Order::begin(&arguments.order).await?;
     let former = order.report.current().map(|held| held.id.clone());
     let value = ambient::now().to_string();
-    let patch = json!({"metadata": {"uid": order.client.uid(), "annotations": {ANNOTATION_ROTATE: value}}});
-    order.write(&patch).await?;
-    if !arguments.wait.wait {
-        let name = &order.report.name;
+    let annotations = json!({ANNOTATION_ROTATE: value, ANNOTATION_REHEARSE: arguments.rehearse.map(duration::text)});
+    order.write(&json!({"metadata": {"uid": order.client.uid(), "annotations": annotations}})).await?;
+    let name = &order.report.name;
+    if !arguments.order.wait.wait {
         return Ok(format!("{}: a new secret is ordered; `kubectl keywright status {name}` shows what becomes of it\n", order.object()));
     }
     let (held, report) = order.done(|report| progress::of_rotation(report, &value, former.as_deref())).await?;
-    Ok(told(&report, &held))
+    let next = format!(
+        "`kubectl wait --for=condition=RotationReady oac/{name}` ends when nobody uses it any more, `kubectl keywright status {name}` says who does\n"
+    );
+    Ok(told(&report, &held) + if arguments.rehearse.is_some() { &next } else { "" })
 }
 
 /// Refuses what there is. The time that says so is not that of this machine, whose clock may be wrong, but the first after the

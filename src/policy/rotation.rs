@@ -7,7 +7,7 @@ use super::{
     refusal::{Problem, Problems},
 };
 use crate::{
-    api::{OAuthClientSpec, rotation::Rotation as Spec},
+    api::{self, OAuthClient, rotation::Rotation as Spec},
     domain::{duration, rotation::Retirement},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -32,13 +32,18 @@ pub struct Rotation {
     pub max_overlap: Option<SignedDuration>,
     /// Secrets that are older have leaked.
     pub secrets_issued_before: Option<Timestamp>,
+    /// A rotation that is ordered is a rehearsal, and takes so long.
+    pub rehearsal: Option<SignedDuration>,
+    /// When what a rehearsal replaced is refused although it is in use: the platform's `maxOverlap`.
+    pub longest_rehearsal: Option<SignedDuration>,
 }
 
-/// What a client's spec asks for, with the defaults of what it leaves out.
+/// What a client's spec, and its annotation for rehearsals, ask for, with the defaults of what it leaves out.
 ///
 /// # Errors
 /// Everything that is wrong with it, in words that say what to change. S23: what lies in the future revokes nothing.
-pub fn rotation(policy: &Policy, spec: &OAuthClientSpec, now: Timestamp) -> Result<Rotation, Refusal> {
+pub fn rotation(policy: &Policy, client: &OAuthClient, now: Timestamp) -> Result<Rotation, Refusal> {
+    let spec = &client.spec;
     let asked = spec.rotation.clone().unwrap_or_default();
     let mut problems = Problems::default();
     let every = every(&asked, &mut problems);
@@ -52,12 +57,16 @@ pub fn rotation(policy: &Policy, spec: &OAuthClientSpec, now: Timestamp) -> Resu
     if let Some(text) = spec.revocation.as_ref().and_then(|revocation| revocation.tokens_issued_before.as_deref()) {
         problems.note(past("spec.revocation.tokensIssuedBefore", text, now));
     }
+    let rehearsal = client.metadata.annotations.as_ref().and_then(|annotations| annotations.get(api::ANNOTATION_REHEARSE));
+    let rehearsal = rehearsal.and_then(|text| problems.note(rehearsal_of(policy, text)));
     problems.finish(retirement.map(|retirement| Rotation {
         every,
         overlap,
         retirement,
         max_overlap: longest.filter(|_| retirement == Retirement::WhenUnused),
         secrets_issued_before,
+        rehearsal,
+        longest_rehearsal: policy.max_overlap,
     }))
 }
 
@@ -124,6 +133,19 @@ fn bounded(policy: &Policy, path: &str, text: &str) -> Result<SignedDuration, Pr
             Err(Problem::Forbidden(format!("{path}: the platform's policy allows at most {max}: write {max} or less")))
         }
         None => Ok(overlap),
+    }
+}
+
+/// A rehearsal that is cut by the platform's policy before its end would be none.
+fn rehearsal_of(policy: &Policy, text: &str) -> Result<SignedDuration, Problem> {
+    let path = format!("the annotation {}", api::ANNOTATION_REHEARSE);
+    let rehearsal = time(&path, text)?;
+    match policy.max_overlap.filter(|max| rehearsal > *max) {
+        Some(max) => {
+            let max = duration::text(max);
+            Err(Problem::Forbidden(format!("{path}: the platform's policy accepts a replaced secret for {max}: write {max} or less")))
+        }
+        None => Ok(rehearsal),
     }
 }
 

@@ -9,7 +9,7 @@
 //! | `uses` | a line for each credential: id, last use, longest gap in seconds, address of the last caller |
 //!
 //! A credential that is covered and has no line was not used. Reported are clients with a replaced credential whose overlap does
-//! not simply end (`retire: AfterOverlap`): the replaced and the current ones, at most [`MOST`]; those first whose overlap ends
+//! not simply end (`retire: AfterOverlap`), or that a rehearsal replaced: the replaced and the current ones, at most [`MOST`]; those first whose overlap ends
 //! first.
 
 use super::announcement::RELEASE_LABEL;
@@ -126,7 +126,7 @@ pub fn selector(release: &str) -> String {
 fn first_end(client: &RegisteredClient) -> Option<Timestamp> {
     let replaced = client.credentials.iter().filter(|known| known.state == CredentialState::Previous);
     replaced
-        .filter(|known| known.accepted_until.is_none_or(|cut| Some(cut) > known.retire_after))
+        .filter(|known| known.rehearsed_until.is_some() || known.accepted_until.is_none_or(|cut| Some(cut) > known.retire_after))
         .filter_map(|known| known.retire_after)
         .min()
 }
@@ -157,7 +157,16 @@ mod tests {
     fn known(number: u32, state: CredentialState, end: Option<i64>) -> Credential {
         let id = CredentialId::from_random(u128::from(number).to_be_bytes());
         let digest = Digest { key: "k".into(), mac: [0; 32] };
-        Credential { id, digest, state, created_at: at(0), retire_after: end.map(at), accepted_until: None, last_used_at: None }
+        Credential {
+            id,
+            digest,
+            state,
+            created_at: at(0),
+            retire_after: end.map(at),
+            accepted_until: None,
+            rehearsed_until: None,
+            last_used_at: None,
+        }
     }
 
     /// With a Previous one whose overlap ends at `end`; both were used.

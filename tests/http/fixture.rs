@@ -308,8 +308,9 @@ pub(crate) fn access(resource: &str, names: &[&str]) -> Access {
 pub(crate) fn credential(client: &Client, secret: &str) -> Credential {
     let (id, _) = ambient::draw_credential();
     let digest = KEYS.digest.digest(&client.uid, &id, &SecretValue::from_text(secret.to_owned()));
-    let created_at = Timestamp::UNIX_EPOCH;
-    Credential { id, digest, state: CredentialState::Current, created_at, retire_after: None, accepted_until: None, last_used_at: None }
+    let (state, created_at) = (CredentialState::Current, Timestamp::UNIX_EPOCH);
+    let (retire_after, accepted_until, rehearsed_until, last_used_at) = (None, None, None, None);
+    Credential { id, digest, state, created_at, retire_after, accepted_until, rehearsed_until, last_used_at }
 }
 
 /// A client of the namespace billing with one credential, [`SECRET`].

@@ -42,6 +42,7 @@ mod outage;
 mod paused;
 mod plugin;
 mod probed;
+mod rehearsal;
 mod replicas;
 mod restarted;
 mod rotated;

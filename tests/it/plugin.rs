@@ -33,7 +33,7 @@ impl Teams<'_> {
         with(self.operator.cluster.admin(), &all).await
     }
 
-    async fn told_by(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn told_by(&self, arguments: &[&str]) -> String {
         self.ask(arguments).await.succeeded().unwrap()
     }
 

@@ -43,6 +43,10 @@ pub enum Edit {
     },
     Unfence,
     Order,
+    /// An order of a rehearsal: for half an overlap, or for more than two.
+    Rehearse {
+        long: bool,
+    },
     /// `secretsIssuedBefore`: now.
     Revoke,
 }
@@ -152,10 +156,8 @@ impl Core {
                 self.store(config, Some((value, if fence { named } else { Numbers::default() })));
             }
             Edit::Unfence => self.store(config, content.map(|(value, _)| (value, Numbers::default()))),
-            Edit::Order => {
-                self.server.client.order = self.server.client.handled.wrapping_add(1);
-                self.server.client.version += 1;
-            }
+            Edit::Order => self.order(None),
+            Edit::Rehearse { long } => self.order(Some(if long { 150_000 } else { 30_000 })),
             Edit::Revoke => {
                 self.server.client.revoked_before = Some(self.now);
                 self.server.client.version += 1;
@@ -163,6 +165,12 @@ impl Core {
             }
             Edit::Delete | Edit::Restore { .. } => {}
         }
+    }
+
+    fn order(&mut self, rehearse: Option<u32>) {
+        let client = &mut self.server.client;
+        (client.order, client.rehearse) = (client.handled.wrapping_add(1), rehearse);
+        client.version += 1;
     }
 
     fn store(&mut self, config: &Config, content: Option<(Number, Numbers)>) {

@@ -87,6 +87,16 @@ fn a_rotation_with_an_edit() {
 }
 
 #[test]
+fn a_rehearsal_with_a_crash_and_a_late_request() {
+    keeps_the_laws(setup(Start::Rehearsed, 1, Bounds { crashes: 1, delays: 1, passes: 1, ..CALM }));
+}
+
+#[test]
+fn a_rehearsal_with_an_edit() {
+    keeps_the_laws(setup(Start::Rehearsed, 1, Bounds { edits: 1, passes: 1, draws: 2, ..CALM }));
+}
+
+#[test]
 fn an_edit_in_an_overlap_with_a_crash() {
     keeps_the_laws(setup(Start::Rotated, 1, Bounds { edits: 1, crashes: 1, passes: 1, ..CALM }));
 }
@@ -97,7 +107,7 @@ fn a_rotation_with_a_replica_that_starts_again_and_one_that_loses_contact() {
 }
 
 /// A rule that is undone, where a search begins that misses it, and the law that its shortest history breaks.
-const FOUND: [(Undone, Start, &str); 18] = [
+const FOUND: [(Undone, Start, &str); 21] = [
     (Undone::Gate, Start::Ordered, "L2"),
     (Undone::GateCountsJoining, Start::Ordered, "L2"),
     (Undone::StatusPrecondition, Start::Ordered, "L1"),
@@ -116,6 +126,9 @@ const FOUND: [(Undone, Start, &str); 18] = [
     (Undone::DoubtEndsByList, Start::Ordered, "L2"),
     (Undone::RefusalNeedsHeadCheck, Start::Rotated, "L2"),
     (Undone::PublishReadsSecretFirst, Start::Ordered, "L2"),
+    (Undone::RehearsalCutsNobody, Start::Rehearsed, "L2"),
+    (Undone::RehearsedGoesUnused, Start::Rehearsed, "L2"),
+    (Undone::LostRehearsalGoesOn, Start::Rehearsed, "L2"),
 ];
 
 /// What is searched without that rule: no more than shows it.
@@ -123,6 +136,7 @@ fn small_setup(undone: Undone, start: Start) -> Setup {
     let lone = Bounds { passes: 1, draws: 2, ..CALM };
     let (replicas, bounds) = match (undone, start) {
         (Undone::GateCountsJoining | Undone::DoubtEndsByList, _) => (2, Bounds { doubts: 1, restarts: 1, draws: 2, ..CALM }),
+        (_, Start::Rehearsed) => (1, Bounds { crashes: 1, passes: 3, draws: 2, ..CALM }),
         (_, Start::Rotated) => (1, Bounds { edits: 1, ..lone }),
         (_, Start::Earlier) => (1, Bounds { crashes: 1, draws: 3, ..CALM }),
         _ => (1, Bounds { crashes: 1, ..lone }),

@@ -93,9 +93,11 @@ fn rules(random: &mut SmallRng) -> Rules {
         watched_from: crate::server::time(START),
         jitter: SignedDuration::from_secs(3),
     };
-    match random.random_range(0..4) {
+    let longest_rehearsal = Some(SignedDuration::from_secs(200));
+    match random.random_range(0..5) {
         0 => rules,
         1 => Rules { max_overlap: Some(SignedDuration::from_secs(90)), ..rules },
+        4 => Rules { max_overlap: Some(SignedDuration::from_secs(90)), longest_rehearsal, ..rules },
         2 => Rules { retirement: Retirement::AfterOverlap, schedule: Some(schedule), ..rules },
         _ => Rules { retirement: Retirement::AfterOverlap, ..rules },
     }
@@ -129,12 +131,13 @@ fn network(random: &mut SmallRng) -> Network {
 }
 
 fn edit(random: &mut SmallRng) -> Edit {
-    match random.random_range(0..20) {
+    match random.random_range(0..23) {
         0..5 => Edit::Delete,
         5..8 => Edit::Overwrite,
         8..13 => Edit::Restore { which: random.random(), fence: random.random() },
         13 => Edit::Unfence,
         14..19 => Edit::Order,
+        19..22 => Edit::Rehearse { long: random.random() },
         _ => Edit::Revoke,
     }
 }

@@ -5,6 +5,9 @@
 //! An owed value is registered, and every replica that is not in doubt accepts it. That is L2, and L7 and the second half of L6
 //! with it: whether the gate counts a replica or not, it answers no 401 to an owed value.
 //!
+//! What a rehearsal replaced is owed until the rehearsal's end, and after it for as long as it is in use: L8. Only the next rotation
+//! after that end takes this from it, what is revoked, a heal without room, and the platform's bound.
+//!
 //! Not owed, as `rotation.md` bounds the promise or as this model found it:
 //! - what was revoked;
 //! - what had to make room for a heal, from then on, and what a create brings back after that;
@@ -26,7 +29,7 @@ use keywright::domain::{
         CredentialState::{Current, Pending, Previous},
         MAX_CREDENTIALS,
     },
-    rotation::{Cause, Step},
+    rotation::{Cause, Retirement, Step},
 };
 
 /// A law that does not hold, told.
@@ -64,6 +67,20 @@ pub struct Laws {
     served: Option<u8>,
     /// Values that became Current without a gate: replicas know them when their watch brings them.
     ungated: Numbers,
+    /// Credentials that were registered for a rehearsal, and its end.
+    rehearsing: Vec<(Number, i64)>,
+    /// Values that were replaced in a rehearsal.
+    kept: Vec<Kept>,
+}
+
+/// A value that was replaced in a rehearsal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Kept {
+    value: Number,
+    /// When it was replaced.
+    since: i64,
+    /// The end of the rehearsal.
+    until: i64,
 }
 
 impl Laws {
@@ -85,7 +102,8 @@ impl Laws {
                 .is_none_or(|until| now < until - config.skew),
             Owed::Until(until) => now < until - config.skew,
         };
-        self.owed.iter().filter(|entry| owed(entry)).map(|(value, _)| *value).collect()
+        let kept = self.kept.iter().filter(|kept| now < kept.end(config)).map(|kept| kept.value);
+        self.owed.iter().filter(|entry| owed(entry)).map(|(value, _)| *value).chain(kept).collect()
     }
 
     /// Every owed value is registered.
@@ -188,7 +206,10 @@ impl Laws {
                 }
             }
             Step::Register { .. } => self.found(change)?,
-            Step::Promote(id) => self.reopened(change, request, crate::server::number(id)),
+            Step::Promote(id) => {
+                self.reopened(change, request, crate::server::number(id));
+                self.rehearsed(&change.before.client, crate::server::number(id), request.sent_at);
+            }
             Step::Adopt => {
                 let adopted = change.after.client.known().iter().filter(|known| known.state == Current);
                 adopted.for_each(|known| self.ungated.insert(known.value));
@@ -196,6 +217,7 @@ impl Laws {
             _ => {}
         }
         self.shape(&change.before.client, &change.after.client)?;
+        self.rehearses(change, request.sent_at);
         self.demoted(change, request);
         self.hold(change);
         Ok(())
@@ -208,6 +230,33 @@ impl Laws {
         match found.filter(|_| client.credentials.is_none() && client.revoked_before.is_none()) {
             Some(secret) => Err(format!("L2: value {} of an earlier installation is given up", secret.value)),
             None => Ok(()),
+        }
+    }
+
+    /// A credential is registered for the rehearsal that was ordered, or for that of the lost Pending one whose place it takes.
+    fn rehearses(&mut self, change: &Change, now: i64) {
+        let (before, after) = (&change.before.client, &change.after.client);
+        let fresh = after.known().iter().find(|known| known.state == Pending && before.numbered(known.number).is_none());
+        let Some(fresh) = fresh else { return };
+        let ordered = before.rehearse.filter(|_| before.order != before.handled).map(|rehearse| now + i64::from(rehearse));
+        let lost = before.known().iter().find(|known| known.state == Pending).and_then(|lost| self.rehearsal(lost.number));
+        self.rehearsing.extend(ordered.max(lost).map(|until| (fresh.number, until)));
+    }
+
+    fn rehearsal(&self, number: Number) -> Option<i64> {
+        self.rehearsing.iter().find(|(known, _)| *known == number).map(|(_, until)| *until)
+    }
+
+    /// What was Current is replaced: in a rehearsal, or for good, and with it what earlier ones kept that are over.
+    fn rehearsed(&mut self, before: &Client, number: Number, now: i64) {
+        match self.rehearsal(number).filter(|until| now < *until) {
+            Some(until) => {
+                let replaced = before.known().iter().find(|known| known.state == Current && known.number != number);
+                let Some(value) = replaced.map(|known| known.value) else { return };
+                self.kept.retain(|kept| kept.value != value);
+                self.kept.push(Kept { value, since: now, until });
+            }
+            None => self.kept.retain(|kept| now < kept.until),
         }
     }
 
@@ -245,6 +294,7 @@ impl Laws {
             return Err(format!("L2: credential {number} is evicted in its overlap, another one was past it"));
         }
         self.owe(evicted.value, None);
+        self.kept.retain(|kept| kept.value != evicted.value);
         self.evicted.insert(evicted.value);
         Ok(())
     }
@@ -284,13 +334,25 @@ impl Laws {
 
     /// Everything made before that time is refused from now on.
     pub fn revoked(&mut self, client: &Client) {
-        self.owed.retain(|(value, _)| !client.with_value(*value).is_some_and(|known| is_revoked(known, client)));
+        let is_revoked = |value| client.with_value(value).is_some_and(|known| is_revoked(known, client));
+        self.owed.retain(|(value, _)| !is_revoked(*value));
+        self.kept.retain(|kept| !is_revoked(kept.value));
     }
 
     fn owe(&mut self, value: Number, owed: Option<Owed>) {
         self.owed.retain(|(known, _)| *known != value);
         self.owed.extend(owed.filter(|_| !self.evicted.contains(value)).map(|owed| (value, owed)));
         self.owed.sort_by_key(|(value, _)| *value);
+    }
+}
+
+impl Kept {
+    /// Up to when it is owed, as far as the uses go that the model reports: with `WhenUnused` nobody uses what was replaced, else
+    /// nobody knows.
+    fn end(self, config: &Config) -> i64 {
+        let unused = if config.rules.retirement == Retirement::WhenUnused { self.until } else { i64::MAX };
+        let longest = config.rules.longest_rehearsal.map(|longest| self.since + i64::try_from(longest.as_millis()).unwrap_or(i64::MAX));
+        unused.min(longest.unwrap_or(i64::MAX)) - config.skew
     }
 }
 

@@ -4,6 +4,7 @@ use crate::{
     server::{Client, FOREIGN, Known, Number, Numbers, Secret, Write, domain, id, ids, known, number, time},
     undone::Undone,
 };
+use jiff::SignedDuration;
 use keywright::domain::{
     credential::CredentialState::{self, Current, Pending},
     rotation::{self, Object, Plan, Register, Retirement, Rules, Slots, Step, Stored},
@@ -26,7 +27,8 @@ impl Config {
 
     /// The rules as the client's spec, read with its status, changes them.
     fn rules(&self, client: &Client) -> Rules {
-        Rules { secrets_issued_before: client.revoked_before.map(time), ..self.rules }
+        let rehearsal = client.rehearse.map(|milliseconds| SignedDuration::from_millis(milliseconds.into()));
+        Rules { secrets_issued_before: client.revoked_before.map(time), rehearsal, ..self.rules }
     }
 
     pub fn is(&self, undone: Undone) -> bool {
@@ -138,16 +140,17 @@ impl Leader {
         let created_at = rotation::created_at(&credentials, rules, time(now)).as_millisecond();
         let created_at = if config.is(Undone::CreatedAt) { now } else { created_at };
         let fence = fence(config, client);
+        let rehearsed_until = rotation::rehearsed_until(client.order != client.handled, rules, time(now)).map(|end| end.as_millisecond());
         let registered = match &step {
             Step::Register { evicted, .. } => {
                 self.draw(fresh);
-                let fresh = domain(&made(fresh, fresh, created_at, Pending));
+                let fresh = domain(&Known { rehearsed_until, ..made(fresh, fresh, created_at, Pending) });
                 rotation::registered(&credentials, fresh, evicted.as_ref(), rules, time(now))
             }
             Step::Adopt => {
                 self.draw(fresh + 1);
                 let found = domain(&made(fresh, secret?.value, created_at, Current));
-                rotation::adopted(found, domain(&made(fresh + 1, fresh + 1, created_at, Pending)))
+                rotation::adopted(found, domain(&Known { rehearsed_until, ..made(fresh + 1, fresh + 1, created_at, Pending) }))
             }
             Step::Promote(id) => rotation::promoted(&credentials, id, rules, time(now)),
             Step::Retire(id) => rotation::retired(&credentials, id),
@@ -187,7 +190,7 @@ fn used(known: &Known) -> keywright::domain::credential::Credential {
 }
 
 fn made(number: Number, value: Number, created_at: i64, state: CredentialState) -> Known {
-    Known { number, value, state, created_at, retire_after: None, accepted_until: None }
+    Known { number, value, state, created_at, retire_after: None, accepted_until: None, rehearsed_until: None }
 }
 
 fn fence(config: &Config, client: &Client) -> Numbers {

@@ -1,4 +1,4 @@
-//! The laws of rotation, kept by the real plan in a model of everything around it: L1, L2, L4, L6 and L7 in random histories and in all
+//! The laws of rotation, kept by the real plan in a model of everything around it: L1, L2, L4, L6, L7 and L8 in random histories and in all
 //! histories of small clusters (`exhaustive`), L3 in `time`. L5 is about what cannot be read, and stands where it is read:
 //! `api::register`.
 
@@ -19,6 +19,7 @@ mod gate;
 mod history;
 mod laws;
 mod leader;
+mod rehearsal;
 mod replica;
 mod rules;
 mod server;
@@ -34,7 +35,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// L1, L2, L4, L6, L7; F1, F2, F4, F5. `KEYWRIGHT_HISTORIES`: how many; `KEYWRIGHT_SEED`: the first one.
+/// L1, L2, L4, L6, L7, L8; F1, F2, F4, F5. `KEYWRIGHT_HISTORIES`: how many; `KEYWRIGHT_SEED`: the first one.
 #[test]
 fn ten_thousand_random_histories_keep_the_laws() {
     let first = number("KEYWRIGHT_SEED").unwrap_or(1);

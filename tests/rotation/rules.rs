@@ -69,7 +69,7 @@ fn shows_in(kept: &History, broken: &History) {
 
 /// Random histories find that the rule is needed.
 #[track_caller]
-fn is_found(undone: &'static [Undone]) {
+pub fn is_found(undone: &'static [Undone]) {
     let Some((seed, history, broken)) = first_broken(1, 4_000, undone) else { panic!("nothing fails without {undone:?}") };
     println!("without {undone:?}, KEYWRIGHT_SEED={seed}: {broken}\n{}", history.tell());
 }

@@ -61,6 +61,7 @@ pub struct Known {
     pub created_at: i64,
     pub retire_after: Option<i64>,
     pub accepted_until: Option<i64>,
+    pub rehearsed_until: Option<i64>,
 }
 
 /// The `OAuthClient`: one resourceVersion for spec, annotations and status.
@@ -72,6 +73,8 @@ pub struct Client {
     /// The annotation that orders a rotation, and the one that was handled last.
     pub order: u8,
     pub handled: u8,
+    /// The annotation that makes a rehearsal of what is ordered: for how many milliseconds.
+    pub rehearse: Option<u32>,
     /// `spec.revocation.secretsIssuedBefore`.
     pub revoked_before: Option<i64>,
 }
@@ -125,7 +128,7 @@ pub struct Server {
 
 impl Server {
     pub fn new() -> Self {
-        let client = Client { version: 1, credentials: None, order: 0, handled: 0, revoked_before: None };
+        let client = Client { version: 1, credentials: None, order: 0, handled: 0, rehearse: None, revoked_before: None };
         Self { client, secret: None, secret_version: 0 }
     }
 
@@ -192,6 +195,7 @@ pub fn domain(known: &Known) -> Credential {
         created_at: time(known.created_at),
         retire_after: known.retire_after.map(time),
         accepted_until: known.accepted_until.map(time),
+        rehearsed_until: known.rehearsed_until.map(time),
         last_used_at: None,
     }
 }
@@ -205,5 +209,6 @@ pub fn known(credential: &Credential) -> Known {
         created_at: credential.created_at.as_millisecond(),
         retire_after: credential.retire_after.map(Timestamp::as_millisecond),
         accepted_until: credential.accepted_until.map(Timestamp::as_millisecond),
+        rehearsed_until: credential.rehearsed_until.map(Timestamp::as_millisecond),
     }
 }

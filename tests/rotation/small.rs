@@ -64,6 +64,8 @@ pub enum Start {
     Earlier,
     /// One Current credential, which the Secret holds, and an order to rotate.
     Ordered,
+    /// The same, and what is ordered is a rehearsal of more than two overlaps.
+    Rehearsed,
     /// The same with a Previous one, and without an order.
     Rotated,
 }
@@ -126,10 +128,10 @@ impl Small {
         let head = Arc::new(core.server.client.clone());
         let mut small = Self { core, sights: vec![Sight::Serving(head); setup.replicas], bounds: setup.bounds };
         let kept = Setup { config: Config { undone: &[], ..setup.config }, ..*setup };
-        if matches!(setup.start, Start::Ordered | Start::Rotated) {
+        if matches!(setup.start, Start::Ordered | Start::Rehearsed | Start::Rotated) {
             small.work(&kept).expect("a first credential");
             small.core.pass(1_000);
-            small.core.edit(&kept.config, Edit::Order);
+            small.core.edit(&kept.config, if setup.start == Start::Rehearsed { Edit::Rehearse { long: true } } else { Edit::Order });
         }
         if setup.start == Start::Rotated {
             small.work(&kept).expect("a second credential");

@@ -22,14 +22,15 @@ fn duration() -> impl Strategy<Value = SignedDuration> {
 }
 
 fn credential(number: u8) -> impl Strategy<Value = Credential> {
-    let times = (time(), time(), prop::option::of(time()), prop::option::of(time()));
-    times.prop_map(move |(created_at, retire_after, accepted_until, last_used_at)| Credential {
+    let times = (time(), time(), prop::option::of(time()), prop::option::weighted(0.3, time()), prop::option::of(time()));
+    times.prop_map(move |(created_at, retire_after, accepted_until, rehearsed_until, last_used_at)| Credential {
         id: CredentialId::from_random([number; 16]),
         digest: Digest { key: String::new(), mac: [number; 32] },
         state: Previous,
         created_at,
         retire_after: Some(retire_after),
         accepted_until,
+        rehearsed_until,
         last_used_at,
     })
 }
@@ -89,6 +90,8 @@ fn rules() -> impl Strategy<Value = Rules> {
             quiet,
             schedule,
             secrets_issued_before: None,
+            rehearsal: None,
+            longest_rehearsal: None,
         },
     )
 }

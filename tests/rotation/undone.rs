@@ -82,6 +82,18 @@ pub enum Undone {
     RevokedIsRefused,
     /// A credential's `createdAt` is what the leader's clock says.
     CreatedAt,
+    /// A rehearsal cuts like any rotation.
+    RehearsalCutsNobody,
+    /// What a rehearsal replaced goes after the overlap.
+    RehearsalOutlivesOverlap,
+    /// What a rehearsal replaced goes after its time, in use or not.
+    RehearsedGoesUnused,
+    /// A credential that takes the place of a lost Pending one does not go on with its rehearsal.
+    LostRehearsalGoesOn,
+    /// A lost Pending one that is published all the same is promoted without the rehearsal.
+    LateRehearsalGoesOn,
+    /// A heal in a rehearsal replaces for good.
+    HealKeepsRehearsal,
     /// A replica refuses what is past its `retireAfter`.
     RetireAfterIsTheLeaders,
     /// A replica lists before it has made its Lease.
@@ -134,6 +146,10 @@ impl Undone {
                 (plan.step == Some(Step::Fence) && skipped).then_some(wanted)
             }
             Self::RetireWaitsForOverlap => Some(again(&changed(slots, |known| known.retire_after = known.retire_after.map(|_| time(0))))),
+            Self::RehearsalOutlivesOverlap => Some(again(&changed(slots, |known| {
+                known.retire_after = known.retire_after.map(|after| if known.rehearsed_until.is_some() { time(0) } else { after });
+            }))),
+            Self::RehearsedGoesUnused => Some(again(&changed(slots, |known| known.rehearsed_until = None))),
             Self::RefusedIsNotPromoted => Some(again(&changed(slots, |known| known.accepted_until = None))),
             Self::RestoredIsPromoted => Some(again(&without_restored(slots))),
             Self::HealMakesRoom => matches!(plan.step, Some(Step::Register { evicted: Some(_), .. })).then_some(RESTS),
@@ -155,6 +171,18 @@ impl Undone {
             (Self::LostPendingIsNotCut, Step::Register { .. }) | (Self::OtherPendingIsNotCut, Step::Promote(_)) => {
                 let demoted = after.iter_mut().filter(|known| known.state == Previous && was(known, Pending));
                 demoted.for_each(|known| known.accepted_until = known.retire_after);
+            }
+            (Self::RehearsalCutsNobody, Step::Promote(_)) => replaced_for_good(before, after),
+            (Self::LateRehearsalGoesOn, Step::Promote(id)) if before.numbered(number(id)).is_some_and(|known| known.state == Previous) => {
+                replaced_for_good(before, after);
+            }
+            (Self::HealKeepsRehearsal, Step::Promote(id))
+                if before.numbered(number(id)).is_some_and(|known| known.rehearsed_until.is_none()) =>
+            {
+                replaced_for_good(before, after);
+            }
+            (Self::LostRehearsalGoesOn, Step::Register { cause: Cause::PendingLost, .. }) => {
+                after.iter_mut().filter(|known| known.state == Pending).for_each(|known| known.rehearsed_until = None);
             }
             (Self::FoundIsRotated, Step::Adopt) => after.retain(|known| known.state != Pending),
             (Self::FormerCurrentIsKept, Step::Promote(id)) => after.retain(|known| known.number == number(id) || was(known, Previous)),
@@ -192,6 +220,14 @@ impl Undone {
 
 const RESTS: Plan = Plan { step: None, wake_at: None };
 const FIRST: Step = Step::Register { cause: Cause::First, evicted: None };
+
+/// In a rehearsal, and all the same.
+fn replaced_for_good(before: &Client, after: &mut [Known]) {
+    let was_current = |known: &&mut Known| before.numbered(known.number).is_some_and(|known| known.state == Current);
+    for known in after.iter_mut().filter(was_current).filter(|known| known.rehearsed_until.is_some()) {
+        (known.accepted_until, known.rehearsed_until) = (known.retire_after, None);
+    }
+}
 
 fn is_due(plan: &Plan) -> bool {
     matches!(plan.step, Some(Step::Register { cause: Cause::Due, .. }))

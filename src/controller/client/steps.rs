@@ -23,17 +23,18 @@ impl Work<'_> {
     pub(super) async fn take(&self, step: &Step, seen: &Seen, situation: &Situation) -> Result<(), Fault> {
         let (now, rules) = (ambient::now(), &situation.rules);
         let credentials = situation.credentials();
+        let rehearsed_until = rotation::rehearsed_until(situation.slots.ordered, rules, now);
         match step {
             Step::Register { cause, evicted } => {
-                let fresh = self.draw(rotation::created_at(&credentials, rules, now));
+                let fresh = self.draw(rotation::created_at(&credentials, rules, now), rehearsed_until);
                 let next = rotation::registered(&credentials, fresh, evicted.as_ref(), rules, now);
                 self.register(seen, next, (*cause, evicted.is_some())).await
             }
-            Step::Adopt => self.adopt(seen, rules, now).await,
+            Step::Adopt => self.adopt(seen, rotation::created_at(&[], rules, now), rehearsed_until).await,
             Step::Publish(id) => self.publish(seen, situation, id).await,
             Step::Fence => self.fence(seen, &credentials).await,
             Step::Promote(id) => self.promote(seen, &credentials, id, (rules, now)).await,
-            Step::Retire(id) => self.write(seen, rotation::retired(&credentials, id)).await,
+            Step::Retire(id) => self.retire(seen, &credentials, id, now).await,
             Step::Revoke => self.revoke(seen, rotation::revoked(&credentials, rules)).await,
             Step::Gate(_) => Ok(()),
         }
@@ -46,11 +47,11 @@ impl Work<'_> {
     }
 
     /// The value in the Secret was ours before status forgot it, or before the digest key was lost.
-    async fn adopt(&self, seen: &Seen, rules: &Rules, now: Timestamp) -> Result<(), Fault> {
+    async fn adopt(&self, seen: &Seen, created_at: Timestamp, rehearsed_until: Option<Timestamp>) -> Result<(), Fault> {
         let Some(value) = seen.secret.as_ref().and_then(|secret| stored_value(secret, &self.shape)) else { return Ok(()) };
         let (id, _) = ambient::draw_credential();
-        let found = self.credential(&id, &value, rotation::created_at(&[], rules, now));
-        let next = rotation::adopted(found, self.draw(now));
+        let found = self.credential(&id, &value, created_at);
+        let next = rotation::adopted(found, self.draw(created_at, rehearsed_until));
         self.report(seen, &findings::pending(&self.findings(), findings::registered()), Written::Registered(next)).await
     }
 
@@ -61,9 +62,9 @@ impl Work<'_> {
     }
 
     /// A new credential; its value is held before the register write, whose reply may be lost.
-    fn draw(&self, created_at: Timestamp) -> Credential {
+    fn draw(&self, created_at: Timestamp, rehearsed_until: Option<Timestamp>) -> Credential {
         let (id, value) = ambient::draw_credential();
-        let fresh = self.credential(&id, &value, created_at);
+        let fresh = Credential { rehearsed_until, ..self.credential(&id, &value, created_at) };
         self.controller.pending.hold(&self.client.object, Held { uid: self.client.uid.clone(), id, value });
         fresh
     }
@@ -75,7 +76,8 @@ impl Work<'_> {
     fn credential(&self, id: &CredentialId, value: &SecretValue, created_at: Timestamp) -> Credential {
         let digest = self.keys.digest.digest(&self.client.uid, id, value);
         let state = CredentialState::Pending;
-        Credential { id: id.clone(), digest, state, created_at, retire_after: None, accepted_until: None, last_used_at: None }
+        let (retire_after, accepted_until, rehearsed_until, last_used_at) = (None, None, None, None);
+        Credential { id: id.clone(), digest, state, created_at, retire_after, accepted_until, rehearsed_until, last_used_at }
     }
 
     async fn publish(&self, seen: &Seen, situation: &Situation, id: &CredentialId) -> Result<(), Fault> {
@@ -119,6 +121,16 @@ impl Work<'_> {
 
     pub(super) async fn patch_secret(&self, name: &str, patch: &serde_json::Value) -> Result<(), Fault> {
         apply::patch::<Secret>(&self.controller.kube, "Secret", &self.client.object, name, patch).await.map(drop)
+    }
+
+    /// What a rehearsal replaced goes unused, but where the platform's bound takes it.
+    async fn retire(&self, seen: &Seen, credentials: &[Credential], id: &CredentialId, now: Timestamp) -> Result<(), Fault> {
+        let next = rotation::retired(credentials, id);
+        let retired = credentials.iter().find(|known| known.id == *id);
+        let has_moved =
+            retired.is_some_and(|known| known.rehearsed_until.is_some() && known.accepted_until.is_none_or(|until| now < until));
+        let verdict = self.verdict(&next);
+        self.report(seen, &verdict, if has_moved { Written::Moved(next) } else { Written::Credentials(next) }).await
     }
 
     async fn promote(

@@ -26,6 +26,10 @@
 //! Before Register and Adopt are sent, the drawn value is kept under its id, until the Lease is lost or a live read shows the
 //! id as not Pending; that is what [`Slots::held`] says. Nothing else needs more than this loop.
 //!
+//! A rehearsal is a rotation that cuts nobody: what it replaces stays accepted until its end, and after it for as long as it is in
+//! use. Its end is written down with the Pending credential, so that every leader knows of it, and with what it replaces, so that
+//! no later rule forgets it. The next rotation after the end replaces that one as any other.
+//!
 //! The rules are those of the protocol in the design document `rotation.md`; each one answers a history in which a simpler
 //! protocol failed a request, and has a test in `tests/rotation` that fails without it.
 
@@ -36,7 +40,7 @@ mod transitions;
 
 pub use plan::plan;
 use transitions::later;
-pub use transitions::{adopted, created_at, fence, promoted, registered, retired, revoked};
+pub use transitions::{adopted, created_at, fence, promoted, registered, rehearsed_until, retired, revoked};
 
 use super::credential::{Credential, CredentialId};
 use jiff::{SignedDuration, Timestamp};
@@ -114,6 +118,11 @@ pub struct Rules {
     pub schedule: Option<Schedule>,
     /// `spec.revocation.secretsIssuedBefore`: credentials older than this are refused at once.
     pub secrets_issued_before: Option<Timestamp>,
+    /// What is ordered is a rehearsal, and takes so long: `keywright.dev/rehearse`.
+    pub rehearsal: Option<SignedDuration>,
+    /// When a credential that a rehearsal replaced is refused although it is in use: the platform's word, which no rehearsal
+    /// gets around. Counted from its replacement, at least `overlap`.
+    pub longest_rehearsal: Option<SignedDuration>,
 }
 
 impl Default for Rules {
@@ -125,6 +134,8 @@ impl Default for Rules {
             quiet: SignedDuration::from_hours(1),
             schedule: None,
             secrets_issued_before: None,
+            rehearsal: None,
+            longest_rehearsal: None,
         }
     }
 }

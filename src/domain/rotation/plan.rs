@@ -2,7 +2,7 @@
 
 use super::{
     Cause, Plan, Register, Retirement, Rules, Schedule, Slots, Step, Stored,
-    transitions::{accepted_until, is_revoked, later},
+    transitions::{cut, is_revoked, later},
 };
 use crate::domain::credential::{
     Credential, CredentialId,
@@ -89,11 +89,8 @@ impl Situation<'_> {
 
     /// An `acceptedUntil` is set only on a credential that nobody can publish any more.
     fn promote(&self, id: &CredentialId) -> Step {
-        let cuts = accepted_until(self.rules, self.now).is_some();
-        match self.current() {
-            Some(current) if cuts && !self.is_fenced(&current.id) => Step::Fence,
-            _ => Step::Promote(id.clone()),
-        }
+        let is_fenced = cut(self.credentials, id, self.rules, self.now).into_iter().all(|known| self.is_fenced(&known.id));
+        if is_fenced { Step::Promote(id.clone()) } else { Step::Fence }
     }
 
     fn retire_or_rest(&self) -> Plan {
@@ -112,7 +109,8 @@ impl Situation<'_> {
 
     /// When a Previous credential may be retired, if nothing else changes.
     fn may_go_at(&self, known: &Credential) -> Option<Timestamp> {
-        let unused = self.rules.retirement == Retirement::AfterOverlap || self.is_unused(known);
+        let goes_in_use = self.rules.retirement == Retirement::AfterOverlap && known.rehearsed_until.is_none();
+        let unused = goes_in_use || self.is_unused(known);
         let after = known.retire_after?;
         if unused { Some(after) } else { known.accepted_until.map(|until| until.max(after)) }
     }

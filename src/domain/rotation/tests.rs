@@ -20,7 +20,16 @@ fn id(number: u8) -> CredentialId {
 fn known(number: u8, state: CredentialState) -> Credential {
     let retire_after = (state == Previous).then(|| at(OVERLAP + i64::from(number)));
     let digest = Digest { key: "key".into(), mac: [number; 32] };
-    Credential { id: id(number), digest, state, created_at: at(number.into()), retire_after, accepted_until: None, last_used_at: None }
+    Credential {
+        id: id(number),
+        digest,
+        state,
+        created_at: at(number.into()),
+        retire_after,
+        accepted_until: None,
+        rehearsed_until: None,
+        last_used_at: None,
+    }
 }
 
 fn present(holds: Option<u8>, fence: impl IntoIterator<Item = u8>) -> Stored {
@@ -225,6 +234,56 @@ fn promoting_leaves_one_current() {
     let bounded = Rules { max_overlap: Some(SignedDuration::from_hours(48)), ..Rules::default() };
     assert_eq!(promoted(&before, &id(2), &bounded, at(100))[0].accepted_until, Some(at(100 + 2 * OVERLAP)));
     assert_eq!(promoted(&before, &id(2), &Rules::default(), at(100))[0].accepted_until, None);
+}
+
+#[test]
+fn a_rehearsal_is_what_an_order_asks_for_and_outlives_the_process_that_began_it() {
+    let rules = Rules { rehearsal: Some(SignedDuration::from_hours(48)), ..cutting() };
+    let end = Some(at(100 + 2 * OVERLAP));
+    assert_eq!(rehearsed_until(true, &rules, at(100)), end);
+    assert_eq!(rehearsed_until(false, &rules, at(100)), None, "the schedule, and heals");
+    assert_eq!(rehearsed_until(true, &cutting(), at(100)), None);
+    let lost = Credential { rehearsed_until: end, ..known(2, Pending) };
+    let after = registered(&[known(1, Current), lost], known(3, Pending), None, &rules, at(200));
+    assert_eq!(after.iter().map(|known| known.rehearsed_until).collect::<Vec<_>>(), [None, None, end]);
+}
+
+#[test]
+fn what_a_rehearsal_replaces_stays_to_its_end_and_while_it_is_in_use() {
+    let rehearsal = |number, state, until| Credential { rehearsed_until: Some(at(until)), ..known(number, state) };
+    let times = |known: &Credential| (known.retire_after, known.accepted_until, known.rehearsed_until);
+    let before = [known(1, Current), rehearsal(2, Pending, 3 * OVERLAP)];
+    let published = |rules: &Rules| plan(&slots(before.clone(), present(Some(2), [])), rules, at(100)).step;
+    assert_eq!(published(&cutting()), Some(Step::Promote(id(2))), "no cut, no fence");
+    let after = promoted(&before, &id(2), &cutting(), at(100));
+    assert_eq!(times(&after[0]), (Some(at(3 * OVERLAP)), None, Some(at(3 * OVERLAP))));
+    let bounded = Rules { longest_rehearsal: Some(SignedDuration::from_hours(96)), ..cutting() };
+    assert_eq!(published(&bounded), Some(Step::Fence), "the platform's bound cuts");
+    assert_eq!(promoted(&before, &id(2), &bounded, at(100))[0].accepted_until, Some(at(100 + 4 * OVERLAP)));
+    let fenced = slots(after.clone(), present(Some(2), [1]));
+    expect("in use, as far as anybody knows", &fenced, &cutting(), 9 * OVERLAP, None);
+    let used = Credential { last_used_at: Some(at(200)), ..after[1].clone() };
+    let unused = Slots { register: Register::Known(vec![after[0].clone(), used]), uses_reported_until: Some(at(2 * OVERLAP)), ..fenced };
+    assert_eq!(plan(&unused, &cutting(), at(2 * OVERLAP)), Plan { step: None, wake_at: Some(at(3 * OVERLAP)) });
+    expect("at its end, and unused", &unused, &cutting(), 3 * OVERLAP, Some(Step::Retire(id(1))));
+}
+
+#[test]
+fn the_rotation_after_a_rehearsal_replaces_what_that_kept() {
+    let kept = Credential { rehearsed_until: Some(at(3 * OVERLAP)), ..known(1, Previous) };
+    let before = [kept.clone(), Credential { rehearsed_until: kept.rehearsed_until, ..known(2, Current) }, known(3, Pending)];
+    let during = promoted(&before, &id(3), &cutting(), at(2 * OVERLAP));
+    assert_eq!((during[0].accepted_until, during[1].accepted_until), (None, None), "a heal, and what it replaces");
+    assert_eq!(during[1].rehearsed_until, kept.rehearsed_until);
+    let unfenced = slots(before.clone(), present(Some(3), [2]));
+    expect("both are cut", &unfenced, &cutting(), 3 * OVERLAP, Some(Step::Fence));
+    let after = promoted(&before, &id(3), &cutting(), at(3 * OVERLAP));
+    let end = Some(at(4 * OVERLAP));
+    assert!(after[..2].iter().all(|known| (known.retire_after, known.accepted_until, known.rehearsed_until) == (end, end, None)));
+    let again = [kept.clone(), known(2, Current), Credential { rehearsed_until: Some(at(9 * OVERLAP)), ..known(3, Pending) }];
+    assert_eq!(promoted(&again, &id(3), &cutting(), at(4 * OVERLAP))[0].rehearsed_until, kept.rehearsed_until, "another rehearsal");
+    let cut = [Credential { accepted_until: Some(at(3 * OVERLAP + 1)), ..kept }, known(2, Current), known(3, Pending)];
+    assert_eq!(promoted(&cut, &id(3), &Rules::default(), at(3 * OVERLAP))[0].accepted_until, Some(at(3 * OVERLAP + 1)), "stays refused");
 }
 
 #[test]

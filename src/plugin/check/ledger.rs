@@ -104,8 +104,8 @@ impl<'a> Ledger<'a> {
             Some(Err(refusal)) => return vec![Finding::fault(about, format!("{}: {}", refusal.reason.as_str(), refusal.message))],
             Some(Ok(registered)) => registered,
         };
-        let spec = self.objects.clients.get(name).map(|object| &object.spec);
-        let rotation = spec.and_then(|spec| policy::rotation(&self.policy, spec, now).err());
+        let object = self.objects.clients.get(name);
+        let rotation = object.and_then(|object| policy::rotation(&self.policy, object, now).err());
         let rotation = rotation.map(|refusal| Finding::fault(about.clone(), format!("{}: {}", refusal.reason.as_str(), refusal.message)));
         let (known, unknown): (Vec<_>, Vec<_>) =
             self.index.missing(&registered.client, now).into_iter().partition(|missing| self.objects.knows(&missing.resource));

@@ -1,7 +1,11 @@
 //! `spec.rotation` and `spec.revocation`.
 
 use super::{Policy, Reason, object, policy, refused, rotation};
-use crate::{api::OAuthClient, domain::rotation::Retirement, policy::Rotation};
+use crate::{
+    api::{self, OAuthClient},
+    domain::rotation::Retirement,
+    policy::Rotation,
+};
 use jiff::{SignedDuration, Timestamp};
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
@@ -12,7 +16,7 @@ fn now() -> Timestamp {
 
 fn asked(policy: &Policy, rotation_spec: &str) -> Result<Rotation, super::Refusal> {
     let object: OAuthClient = object("OAuthClient", ("billing", "worker"), &format!("{{access: [], {rotation_spec}}}"));
-    rotation(policy, &object.spec, now())
+    rotation(policy, &object, now())
 }
 
 #[test]
@@ -80,6 +84,22 @@ fn what_cannot_be_done_is_refused_with_a_word_on_what_to_write() {
         assert_eq!(reason, Reason::PolicyViolation);
         assert!(said.contains(message), "{rules} {text}: {said}");
     }
+}
+
+#[test]
+fn a_rehearsal_is_no_longer_than_the_platform_accepts_what_it_replaces() {
+    let rehearsing = |policy: &Policy, text: &str| {
+        let mut object: OAuthClient = object("OAuthClient", ("billing", "worker"), "{access: []}");
+        object.metadata.annotations = Some([(api::ANNOTATION_REHEARSE.to_owned(), text.to_owned())].into());
+        rotation(policy, &object, now())
+    };
+    let day = rehearsing(&policy("{maxOverlap: 1d}"), "24h").unwrap();
+    assert_eq!((day.rehearsal, day.longest_rehearsal), (Some(MINUTE * 1_440), Some(MINUTE * 1_440)));
+    assert_eq!(rehearsing(&Policy::default(), "40d").unwrap().longest_rehearsal, None);
+    let (reason, said) = refused(rehearsing(&policy("{maxOverlap: 1d}"), "25h"));
+    assert!(reason == Reason::PolicyViolation && said.contains("keywright.dev/rehearse") && said.contains("write 1d or less"), "{said}");
+    let (reason, said) = refused(rehearsing(&Policy::default(), "a day"));
+    assert!(reason == Reason::InvalidSpec && said.contains("keywright.dev/rehearse"), "{said}");
 }
 
 /// S23.
