@@ -1,9 +1,11 @@
 //! How long honest requests take while others are in the way: `cargo bench --bench hostile` (S13, S14).
 //!
 //! Quiet rounds alternate with rounds in which another process keeps 10,000 connections open that send a byte now and then, and with
-//! rounds in which it floods the endpoint with HTTP/2 streams that it resets at once. An honest client asks for a token two hundred times a
+//! rounds in which it floods the endpoint with HTTP/2 streams that it resets at once, and begins again as soon as it is told to go away. In
+//! the last kind of rounds it floods a second such server, a process beside this one: what the flood takes of the machine, whoever is
+//! flooded. An honest client asks for a token two hundred times a
 //! second, each over a connection of its own, and checks each answer. Printed is the time from the connect to the end of the answer, of all
-//! rounds of a kind. The goal is a 99th percentile within twice that of the quiet rounds; nothing fails where it is missed. Server,
+//! rounds of a kind. The goal is a 99th percentile within twice that of the quiet rounds; nothing fails where it is missed. Servers,
 //! attacker and honest client share the machine, the attacker with the lowest priority.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a benchmark ends where something is wrong")]
 #![allow(missing_docs, reason = "a binary has no outside")]
@@ -52,24 +54,29 @@ enum Attack {
 
 fn main() {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    if let Ok(order) = env::var(ATTACK) {
-        let (kind, address) = order.split_once(' ').unwrap();
-        attack(if kind == "slow" { Attack::Slow } else { Attack::Resets }, address.parse().unwrap());
-    }
     let secret = SecretValue::from_random(&ambient::random());
     let request = shipped::token_request(&secret);
+    match env::var(ATTACK).ok().as_deref().and_then(|order| order.split_once(' ')) {
+        Some(("slow", address)) => attack(Attack::Slow, address.parse().unwrap()),
+        Some(("resets", address)) => attack(Attack::Resets, address.parse().unwrap()),
+        Some(_) => another(secret),
+        None => {}
+    }
     let address = start(secret);
-    let mut times: [Vec<Duration>; 3] = Default::default();
+    let (_another, elsewhere) = Beside::start("another -");
+    let rounds = [None, Some(format!("slow {address}")), Some(format!("resets {address}")), Some(format!("resets {elsewhere}"))];
+    let mut times: [Vec<Duration>; 4] = Default::default();
     for _ in 0..ROUNDS {
-        for (times, attack) in times.iter_mut().zip([None, Some(Attack::Slow), Some(Attack::Resets)]) {
-            let attacker = attack.map(|attack| Attacker::start(attack, address));
+        for (times, order) in times.iter_mut().zip(&rounds) {
+            let attacker = order.as_deref().map(Beside::start);
             times.extend(honest(address, &request));
             drop(attacker);
         }
     }
     println!("{} honest requests of each kind, ES256, plain HTTP:\n", ROUNDS * REQUESTS as usize);
     println!("{:<36}{:>10}{:>10}{:>10}{:>16}", "", "median", "p99", "longest", "p99 / quiet p99");
-    let names = ["quiet".to_owned(), format!("{SLOW} slow connections"), format!("{FLOODING} connections of resets")];
+    let flooding = format!("{FLOODING} connections of resets");
+    let names = ["quiet".to_owned(), format!("{SLOW} slow connections"), flooding.clone(), format!("{flooding}, elsewhere")];
     let quiet = percentile(&mut times[0], 99);
     for (name, times) in names.iter().zip(&mut times) {
         let [median, p99, longest] = [50, 99, 100].map(|share| percentile(times, share));
@@ -122,35 +129,47 @@ fn honest(address: SocketAddr, request: &[u8]) -> Vec<Duration> {
     (0..REQUESTS).map(ask).collect()
 }
 
-/// A process that attacks until this is dropped.
-struct Attacker(Child);
+/// A process that attacks, or is attacked, until this is dropped.
+struct Beside(Child);
 
-impl Attacker {
-    /// Returns once the attack is under way.
-    fn start(attack: Attack, address: SocketAddr) -> Self {
-        let kind = if attack == Attack::Slow { "slow" } else { "resets" };
+impl Beside {
+    /// Returns once it is under way, with the line that says so.
+    fn start(order: &str) -> (Self, String) {
         let mut command = Command::new(env::current_exe().unwrap());
-        let mut child = command.env(ATTACK, format!("{kind} {address}")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.env(ATTACK, order).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "under way\n");
-        Self(child)
+        (Self(child), line.trim().to_owned())
     }
 }
 
-impl Drop for Attacker {
+impl Drop for Beside {
     fn drop(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 }
 
-/// Never returns; ends with the process that started it, whose end closes standard input.
-fn attack(attack: Attack, address: SocketAddr) -> ! {
+/// Ends with the process that started it, whose end closes standard input.
+fn end_with_parent() {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
+}
+
+/// The server beside: never returns.
+fn another(secret: SecretValue) -> ! {
+    end_with_parent();
+    println!("{}", start(secret));
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Never returns.
+fn attack(attack: Attack, address: SocketAddr) -> ! {
+    end_with_parent();
     // What an attacker computes, it computes elsewhere.
     rustix::process::nice(19).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -196,13 +215,27 @@ async fn dribble(address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
     }
 }
 
+/// RFC 9113 §6.8.
+const GOAWAY: u8 = 7;
+
 /// Streams that are reset as soon as they are opened (CVE-2023-44487); of GET http://x/oauth2/jwks.
 async fn flood(address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
     let mut stream = tokio::net::TcpStream::connect(address).await?;
     let _ = opened.send(());
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
     let (mut read, mut write) = stream.into_split();
-    let ignore = async { tokio::io::copy(&mut read, &mut tokio::io::sink()).await.map(drop) };
+    let told_to_go = async {
+        loop {
+            let mut head = [0; 9];
+            read.read_exact(&mut head).await?;
+            let [high, middle, low, kind, ..] = head;
+            let payload = u64::from(u32::from_be_bytes([0, high, middle, low]));
+            tokio::io::copy(&mut (&mut read).take(payload), &mut tokio::io::sink()).await?;
+            if kind == GOAWAY {
+                return Ok(());
+            }
+        }
+    };
     let resets = async {
         for first in (1..u32::MAX / 2).step_by(2 * STREAMS as usize) {
             write.write_all(&resets(first)).await?;
@@ -210,7 +243,7 @@ async fn flood(address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
         Ok(())
     };
     tokio::select! {
-        ended = ignore => ended,
+        ended = told_to_go => ended,
         ended = resets => ended,
     }
 }
