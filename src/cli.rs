@@ -206,6 +206,17 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// One of 64 names of keys begins with a hyphen.
+    #[test]
+    fn a_key_is_named_whatever_its_name_begins_with() {
+        for arguments in [["-n4wV5", "--wait"], ["--wait", "-n4wV5"], ["--n4wV5", "--wait"], ["--wait", "n4wV5"]] {
+            let parsed = Cli::try_parse_from([["keywright", "keys", "revoke"].as_slice(), &arguments].concat()).unwrap();
+            let Command::Keys(keys) = parsed.command else { panic!("{arguments:?}") };
+            let Some(KeyVerb::Revoke { key, wait }) = keys.verb else { panic!("{arguments:?}") };
+            assert!(wait.wait && key.ends_with("n4wV5") && arguments.contains(&key.as_str()), "{arguments:?}: {key}");
+        }
+    }
+
     #[test]
     fn run_needs_a_namespace_and_a_pod_name() {
         let parsed = Cli::try_parse_from(["keywright", "run", "--namespace", "keywright", "--pod", "a"]);

@@ -139,11 +139,11 @@ pub enum KeyVerb {
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Drop leaked keys at once: tokens that they signed fail wherever the JWKS is fetched again.
+    /// Drop a leaked key at once: tokens that it signed fail wherever the JWKS is fetched again.
     Revoke {
-        /// The names of the keys, as `keys` lists them
-        #[arg(value_name = "KID", required = true)]
-        keys: Vec<String>,
+        /// The name of the key, as `keys` lists it
+        #[arg(value_name = "KID", allow_hyphen_values = true)]
+        key: String,
         #[expect(missing_docs, reason = "clap would print them")]
         #[command(flatten)]
         wait: WaitArgs,

@@ -29,7 +29,7 @@ pub(super) async fn keys(arguments: &KeysArgs) -> Result<String, PluginError> {
     match &arguments.verb {
         None => Ok(listed(&known(&ring.read().await?), ambient::now())),
         Some(KeyVerb::Rotate { wait }) => ring.rotate(wait).await,
-        Some(KeyVerb::Revoke { keys, wait }) => ring.revoke(keys, wait).await,
+        Some(KeyVerb::Revoke { key, wait }) => ring.revoke(key, wait).await,
     }
 }
 
@@ -68,22 +68,22 @@ impl Ring {
     }
 
     /// Added to what was revoked before: a backup that brings one of those back must not bring it back to life.
-    async fn revoke(&self, keys: &[String], wait: &WaitArgs) -> Result<String, PluginError> {
+    async fn revoke(&self, kid: &str, wait: &WaitArgs) -> Result<String, PluginError> {
         let metadata = self.read().await?;
         let there = known(&metadata);
-        if let Some(unknown) = keys.iter().find(|kid| !there.contains_key(*kid)) {
+        if !there.contains_key(kid) {
             let known = there.keys().cloned().collect();
-            return Err(PluginError::NoKey { unknown: unknown.clone(), known });
+            return Err(PluginError::NoKey { unknown: kid.to_owned(), known });
         }
         let earlier = annotation(&metadata, ANNOTATION_REVOKE).unwrap_or_default();
         let mut names: Vec<&str> = earlier.split([',', ' ', '\n']).map(str::trim).filter(|name| !name.is_empty()).collect();
-        names.extend(keys.iter().map(String::as_str).filter(|kid| !earlier.contains(*kid)));
+        names.extend(Some(kid).filter(|kid| !earlier.contains(*kid)));
         let value = names.join(",");
         self.annotate(&metadata, ANNOTATION_REVOKE, &value).await?;
         let note = "tokens that a revoked key signed fail wherever the JWKS is fetched again; new ones fail at verifiers that do not fetch it when \
                     they meet an unknown kid\n";
         if !wait.wait {
-            return Ok(format!("{}: the keys are revoked; {note}", self.object()));
+            return Ok(format!("{}: the key is revoked; {note}", self.object()));
         }
         let left = self.answered(wait, ANNOTATION_HANDLED_REVOKE, &value).await?;
         Ok(format!("{note}{}", listed(&left, ambient::now())))
