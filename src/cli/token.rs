@@ -35,6 +35,9 @@ pub struct TokenArgs {
     /// In place of a secret: the file with the projected token of the pod's ServiceAccount, whose audience is the issuer
     #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "private_key"])]
     pub service_account_token: Option<PathBuf>,
+    /// In place of a secret: the file with the workload's JWT-SVID (SPIFFE), whose audience is the issuer
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "private_key", "service_account_token"])]
+    pub jwt_svid: Option<PathBuf>,
     /// In place of a secret: the file with the client's private key (PKCS#8, PEM), which signs an assertion for each request
     #[arg(long, value_name = "FILE", conflicts_with = "method")]
     pub private_key: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! A client assertion (RFC 7523 §2.2 and §3): a JWT that the client signs for one request. Pure.
+//! A client assertion (RFC 7521 §4.2): a JWT that the client signs for one request (RFC 7523 §3), or one that was made for it. Pure.
 
 use crate::{
     domain::resource::Algorithm,
@@ -9,10 +9,18 @@ use jiff::Timestamp;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-/// How it is named in a request (RFC 7523 §2.2).
-pub(super) const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// How a JWT is named in a request (RFC 7523 §2.2).
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// How a JWT-SVID is (draft-ietf-oauth-spiffe-client-auth).
+pub(super) const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 /// How long it is good for, in seconds: as long as a request may take on a slow day, and clocks differ.
 const LIFE: i64 = 60;
+
+/// One, as it is sent. No Debug: it is a credential.
+pub struct Assertion {
+    pub(super) assertion_type: &'static str,
+    pub(super) text: Zeroizing<String>,
+}
 
 /// The private key of a PKCS#8 document. Which kind it is, it says itself; an RSA key signs as RS256 unless something else is said.
 pub(super) fn key(der: &[u8], algorithm: Option<Algorithm>) -> Option<SigningKey> {

@@ -51,7 +51,7 @@ pub enum BindingError {
     },
     /// A method that needs something else than a secret.
     #[error(
-        "{key} is {text:?}: this client has no secret to send; name the pod's projected token by --service-account-token, or its key by --private-key"
+        "{key} is {text:?}: this client has no secret to send; name the pod's projected token by --service-account-token, its JWT-SVID by --jwt-svid, or its key by --private-key"
     )]
     Method {
         /// What it is called.

@@ -1,7 +1,7 @@
 //! The token request: client credentials (RFC 6749 §4.4), by a library that knows nothing of our server.
 
 use super::{
-    assertion::TYPE,
+    assertion::Assertion,
     binding::{Binding, Method},
 };
 use crate::causes;
@@ -114,7 +114,7 @@ impl ExchangeError {
 ///
 /// # Errors
 /// Says what to do.
-pub async fn token(binding: &Binding, assertion: Option<&str>, ask: &Ask) -> Result<Issued, ExchangeError> {
+pub async fn token(binding: &Binding, assertion: Option<&Assertion>, ask: &Ask) -> Result<Issued, ExchangeError> {
     let http = http_client(binding.ca.as_deref())?;
     let send = |request: HttpRequest| send(&http, binding.token_uri.as_str(), binding.ca.is_some(), request);
     let mut client = BasicClient::new(ClientId::new(binding.client_id.clone()));
@@ -131,8 +131,8 @@ pub async fn token(binding: &Binding, assertion: Option<&str>, ask: &Ask) -> Res
     for scope in ask.scope.iter().flat_map(|scopes| scopes.split(' ')) {
         request = request.add_scope(Scope::new(scope.to_owned()));
     }
-    if let Some(assertion) = assertion {
-        request = request.add_extra_param("client_assertion_type", TYPE).add_extra_param("client_assertion", assertion.to_owned());
+    if let Some(Assertion { assertion_type, text }) = assertion {
+        request = request.add_extra_param("client_assertion_type", *assertion_type).add_extra_param("client_assertion", text.to_string());
     }
     if let Some(resource) = &ask.resource {
         request = request.add_extra_param("resource", resource.clone());

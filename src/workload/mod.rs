@@ -91,7 +91,7 @@ impl Order {
     async fn carry_out(&self) -> Result<Issued, TokenError> {
         let binding = self.mount.read(&self.names, self.proof.is_secret()).map_err(TokenError::Credentials)?;
         let assertion = self.proof.assertion(&binding).map_err(TokenError::Proof)?;
-        exchange::token(&binding, assertion.as_ref().map(|text| text.as_str()), &self.ask).await.map_err(TokenError::Exchange)
+        exchange::token(&binding, assertion.as_ref(), &self.ask).await.map_err(TokenError::Exchange)
     }
 }
 

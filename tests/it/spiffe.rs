@@ -10,10 +10,12 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::clients::mounted;
 use crate::cluster::{ControlPlane, eventually};
 use crate::operator::{Operator, SOON, Setup};
 use crate::secretless::Key;
 use crate::teams::{INVOICES, Teams, WORKER};
+use crate::token_command::{assert_failed, command, ended};
 use crate::workload::{Answer, Credentials, answer};
 
 const TRUST_DOMAIN: &str = r#"policy.trustDomains=[{"name":"example.org","bundle":{"configMap":"spire-bundle","key":"bundle.spiffe"}}]"#;
@@ -90,6 +92,16 @@ async fn a_workload_gets_tokens_and_its_bundle_is_followed() {
     {
         assert_eq!(token(&credentials, wrong).await.status, 401);
     }
+
+    // From the file that a helper of SPIFFE keeps, as `keywright token` does it.
+    let folder = mounted(&credentials);
+    let (directory, path) = (folder.path().display().to_string(), folder.path().join("svid").display().to_string());
+    std::fs::write(&path, format!("{by_first}\n")).unwrap();
+    let printed = ended(command(&["--directory", &directory, "--jwt-svid", &path])).await.succeeded().unwrap();
+    credentials.verify(printed.trim_end(), &teams.audience()).await;
+    std::fs::write(&path, &by_second).unwrap();
+    assert_failed(&ended(command(&["--directory", &directory, "--jwt-svid", &path])).await, 4, &["invalid_client"], "eyJ");
+    assert_failed(&ended(command(&["--directory", &directory])).await, 3, &["spiffe_jwt", "--jwt-svid"], "eyJ");
 
     publish(&config_maps, &bundle(&[&second])).await;
     answers(&operator, &credentials, &by_second, 200).await;

@@ -183,6 +183,7 @@ async fn flags_that_contradict_each_other_are_refused() {
         vec!["--client-secret", "x"],
         vec!["--method", "private_key_jwt"],
         vec!["--private-key", "a", "--service-account-token", "b"],
+        vec!["--jwt-svid", "a", "--service-account-token", "b"],
         vec!["--signing-algorithm", "PS256"],
         vec!["--private-key", "a", "--signing-algorithm", "HS256"],
     ] {
