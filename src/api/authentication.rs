@@ -35,7 +35,7 @@ pub struct Authentication {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spiffe {
-    /// Their SPIFFE IDs, of trust domains that the platform's policy names: below spiffe://<trust domain>/ns/<own namespace>/; other ones
+    /// Their SPIFFE IDs, of trust domains that the platform's policy names: below `spiffe://<trust domain>/ns/<own namespace>/`; other ones
     /// need the policy's word.
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 2048)))]
     #[x_kube(merge_strategy = ListMerge::Set, validation = rules::spiffe_ids())]

@@ -84,7 +84,7 @@ impl Cluster<'_> {
     /// Which ServiceAccount asks, whether it is a client or not.
     ///
     /// # Errors
-    /// As for [`verify`].
+    /// As for `verify`.
     pub fn account(&self, presented: Option<&Presented>) -> Result<Account, Error> {
         let Some(Presented { proof: presented::Proof::Assertion(assertion), .. }) = presented else { return Err(Error::InvalidClient) };
         if !is_one(assertion, self.known) {
