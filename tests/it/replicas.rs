@@ -256,6 +256,7 @@ async fn f19_after_a_restore_of_etcd_a_replica_joins_again_and_reports_no_versio
         Some(a) if a.seen.get(&Watch::whole(Watched::OAuthClients)).is_some_and(|seen| (version..lost).contains(seen)) => Ok(()),
         other => Err(format!("{other:?}")),
     };
-    eventually(SOON, "what it reports is of the new history", look).await.unwrap();
+    // A watch that is open and silent is opened again within 35 s (F9).
+    eventually(SOON * 2, "what it reports is of the new history", look).await.unwrap();
     assert_eq!(replica.standing(), Standing::Current);
 }
