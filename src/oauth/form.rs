@@ -52,8 +52,10 @@ fn hexadecimal(digit: Option<u8>) -> Result<u8, Error> {
 }
 
 /// A parameter that may stand in a form once.
+#[derive(Default)]
 pub(super) enum Parameter<'a> {
     /// Not there (yet).
+    #[default]
     Absent,
     /// There.
     Given(Cow<'a, str>),

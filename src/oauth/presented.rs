@@ -4,6 +4,7 @@ use super::{
     Error,
     assertion::{Assertion, AssertionType},
     basic::{Authorization, authorization},
+    form::Parameter,
     service_account,
 };
 use crate::domain::{credential::SecretValue, service_account::ClusterIssuer};
@@ -50,35 +51,52 @@ impl Presented {
     }
 }
 
-/// What of a form authenticates a client; empty parameters are absent.
+/// What of a form authenticates a client.
+#[derive(Default)]
 pub(super) struct Authenticating<'a> {
-    pub(super) client_id: Option<Cow<'a, str>>,
-    pub(super) client_secret: Option<SecretValue>,
-    pub(super) assertion: Option<Cow<'a, str>>,
-    pub(super) assertion_type: Option<Cow<'a, str>>,
+    client_id: Parameter<'a>,
+    client_secret: Parameter<'a>,
+    assertion: Parameter<'a>,
+    assertion_type: Parameter<'a>,
 }
 
-/// A scheme that is none of ours authenticates nobody, whatever else is there.
+impl<'a> Authenticating<'a> {
+    /// Takes a parameter in. Those that say nothing of a client are ignored, however often they come (RFC 6749 §3.2).
+    pub(super) fn put(&mut self, name: &str, value: Cow<'a, str>) -> Result<(), Error> {
+        match name {
+            "client_id" => self.client_id.put("client_id", value),
+            "client_secret" => self.client_secret.put("client_secret", value),
+            "client_assertion" => self.assertion.put("client_assertion", value),
+            "client_assertion_type" => self.assertion_type.put("client_assertion_type", value),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A scheme that is none of ours authenticates nobody, whatever else is there. Empty parameters are absent.
 pub(super) fn presented(headers: &HeaderMap, form: Authenticating<'_>) -> Result<Option<Presented>, Error> {
+    let [client_id, client_secret, assertion, assertion_type] =
+        [form.client_id, form.client_secret, form.assertion, form.assertion_type].map(Parameter::value);
+    let client_secret = client_secret.map(|text| SecretValue::from_text(text.into_owned()));
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let header = fields.next().map(|value| authorization(value.as_bytes()));
     if fields.next().is_some() {
         return Err(Error::SeveralAuthentications);
     }
-    let has_assertion = form.assertion.is_some() || form.assertion_type.is_some();
-    match (header, form.client_secret) {
+    let has_assertion = assertion.is_some() || assertion_type.is_some();
+    match (header, client_secret) {
         (Some(Authorization::OtherScheme), _) => Ok(None),
         (Some(_), Some(_)) => Err(Error::SeveralAuthentications),
         (Some(_), None) | (None, Some(_)) if has_assertion => Err(Error::SeveralAuthentications),
-        (Some(Authorization::Basic(client_id, secret)), None) => match form.client_id {
-            Some(other) if other != client_id => Err(Error::ClientIdMismatch),
-            _ => Ok(Some(Presented { client_id, proof: Proof::Secret(secret, Presentation::Basic) })),
+        (Some(Authorization::Basic(named, secret)), None) => match client_id {
+            Some(other) if other != named => Err(Error::ClientIdMismatch),
+            _ => Ok(Some(Presented { client_id: named, proof: Proof::Secret(secret, Presentation::Basic) })),
         },
         (None, Some(secret)) => {
             let proof = Proof::Secret(secret, Presentation::Post);
-            Ok(form.client_id.map(|id| Presented { client_id: id.into_owned(), proof }))
+            Ok(client_id.map(|id| Presented { client_id: id.into_owned(), proof }))
         }
-        (None, None) => asserted(form.client_id, form.assertion, form.assertion_type),
+        (None, None) => asserted(client_id, assertion, assertion_type),
         (Some(Authorization::MalformedBasic), None) => Ok(None),
     }
 }

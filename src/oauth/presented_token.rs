@@ -6,7 +6,6 @@ use super::{
     presented::{Authenticating, Presented, presented},
     request::Head,
 };
-use crate::domain::credential::SecretValue;
 use std::borrow::Cow;
 
 /// The request. An empty parameter is an absent one.
@@ -24,25 +23,15 @@ impl Head<'_> {
     /// Where the form is malformed, a parameter stands there twice, or the client authenticates in two ways.
     pub fn presented_token(self, body: &[u8]) -> Result<PresentedToken<'_>, Error> {
         self.check_body(body)?;
-        let [mut token, mut hint, mut client_id, mut secret, mut assertion, mut assertion_type] = [const { Parameter::Absent }; 6];
+        let (mut token, mut hint, mut authenticating) = (Parameter::Absent, Parameter::Absent, Authenticating::default());
         for pair in form::pairs(body) {
             let (name, value) = pair?;
             match &*name {
                 "token" => token.put("token", value)?,
                 "token_type_hint" => hint.put("token_type_hint", value)?,
-                "client_id" => client_id.put("client_id", value)?,
-                "client_secret" => secret.put("client_secret", value)?,
-                "client_assertion" => assertion.put("client_assertion", value)?,
-                "client_assertion_type" => assertion_type.put("client_assertion_type", value)?,
-                _ => {}
+                name => authenticating.put(name, value)?,
             }
         }
-        let authenticating = Authenticating {
-            client_id: client_id.value(),
-            client_secret: secret.value().map(|text| SecretValue::from_text(text.into_owned())),
-            assertion: assertion.value(),
-            assertion_type: assertion_type.value(),
-        };
         Ok(PresentedToken { presented: presented(self.headers, authenticating)?, token: token.value() })
     }
 }

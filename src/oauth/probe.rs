@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     domain::{
-        credential::SecretValue,
         names::{ObjectName, space_delimited},
         probe::{Case, NOBODY},
         resource::{Resource, TokenType},
@@ -50,24 +49,14 @@ impl Head<'_> {
     /// Where the form is malformed, a parameter stands there twice, or the client authenticates in two ways.
     pub fn probe_request(self, body: &[u8]) -> Result<ProbeRequest<'_>, Error> {
         self.check_body(body)?;
-        let [mut resource, mut secret, mut client_id, mut assertion, mut assertion_type] = [const { Parameter::Absent }; 5];
+        let (mut resource, mut authenticating) = (Parameter::Absent, Authenticating::default());
         for pair in form::pairs(body) {
             let (name, value) = pair?;
             match &*name {
                 "protected_resource" => resource.put("protected_resource", value)?,
-                "client_id" => client_id.put("client_id", value)?,
-                "client_secret" => secret.put("client_secret", value)?,
-                "client_assertion" => assertion.put("client_assertion", value)?,
-                "client_assertion_type" => assertion_type.put("client_assertion_type", value)?,
-                _ => {}
+                name => authenticating.put(name, value)?,
             }
         }
-        let authenticating = Authenticating {
-            client_id: client_id.value(),
-            client_secret: secret.value().map(|text| SecretValue::from_text(text.into_owned())),
-            assertion: assertion.value(),
-            assertion_type: assertion_type.value(),
-        };
         Ok(ProbeRequest { presented: presented(self.headers, authenticating)?, resource: resource.value() })
     }
 }

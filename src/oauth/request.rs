@@ -5,7 +5,7 @@ use super::{
     form::{self, Parameter},
     presented::{Authenticating, Presented, presented},
 };
-use crate::domain::{credential::SecretValue, names::Audience};
+use crate::domain::names::Audience;
 use http::{HeaderMap, Method, header};
 use std::borrow::Cow;
 
@@ -95,33 +95,23 @@ struct TokenForm<'a> {
 impl<'a> TokenForm<'a> {
     /// Unknown parameters are ignored, however often they come (RFC 6749 §3.2).
     fn read(body: &'a [u8]) -> Result<Self, Error> {
-        let [mut grant_type, mut scope, mut client_id, mut secret, mut assertion, mut assertion_type, mut details] =
-            [const { Parameter::Absent }; 7];
-        let mut target = Target::Unnamed;
+        let [mut grant_type, mut scope, mut details] = [const { Parameter::Absent }; 3];
+        let (mut authenticating, mut target) = (Authenticating::default(), Target::Unnamed);
         for pair in form::pairs(body) {
             let (name, value) = pair?;
             match &*name {
                 "grant_type" => grant_type.put("grant_type", value)?,
                 "scope" => scope.put("scope", value)?,
-                "client_id" => client_id.put("client_id", value)?,
-                "client_secret" => secret.put("client_secret", value)?,
-                "client_assertion" => assertion.put("client_assertion", value)?,
-                "client_assertion_type" => assertion_type.put("client_assertion_type", value)?,
                 "authorization_details" => details.put("authorization_details", value)?,
                 "resource" => target = target.and_resource(value),
                 "audience" => target = target.and(value),
-                _ => {}
+                name => authenticating.put(name, value)?,
             }
         }
         Ok(Self {
             grant_type: grant_type.value(),
             scope: scope.value(),
-            authenticating: Authenticating {
-                client_id: client_id.value(),
-                client_secret: secret.value().map(|text| SecretValue::from_text(text.into_owned())),
-                assertion: assertion.value(),
-                assertion_type: assertion_type.value(),
-            },
+            authenticating,
             has_authorization_details: details.value().is_some(),
             target,
         })
