@@ -155,7 +155,7 @@ pub struct RunArgs {
     /// How long a replica without contact to the API server goes on issuing tokens.
     #[arg(long, env = "KEYWRIGHT_MAX_STALE", default_value = "24h", value_parser = duration::parse)]
     pub max_stale: SignedDuration,
-    /// The algorithm of the first signing key.
+    /// What signs tokens of APIs that do not say: RS256, ES256, PS256 or EdDSA.
     #[arg(long, env = "KEYWRIGHT_SIGNING_ALGORITHM", value_parser = algorithm, default_value = "RS256")]
     pub signing_algorithm: Algorithm,
     /// How long a signing key signs, before a new one does.

@@ -89,7 +89,8 @@ pub struct CheckArgs {
     /// With -f: look at the files alone, and at no cluster
     #[arg(long, requires = "filename")]
     pub offline: bool,
-    /// The platform's policy, a YAML file [default: the installation's, where you may read it, else the built-in one]
+    /// The platform's policy, a YAML file of what the chart's values have under `policy`
+    /// [default: the installation's, where you may read it, else the built-in one]
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// For people, or as JSON
