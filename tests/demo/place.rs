@@ -58,6 +58,7 @@ impl Place {
     }
 
     async fn without_nodes(why_not: String, folder: TempDir) -> Result<Self, Failure> {
+        println!("Without pods, which is all that is left out: {why_not}.");
         let binary = operator::build()?;
         let assets = timed("Building Kubernetes (what is not built yet)", located()).await?;
         // Without CRDs: the chart brings them.
