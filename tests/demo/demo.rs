@@ -33,7 +33,7 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = Options::parse_from(arguments());
     let ended = tokio::select! {
         ended = demo(&options) => ended,
         // Everything that runs belongs to what is dropped here.
@@ -46,6 +46,11 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Of the command line. The alias `cargo demo` ends with `--` already, so that `cargo demo --keep` does; `cargo demo -- --keep` is the same.
+fn arguments() -> impl Iterator<Item = std::ffi::OsString> {
+    std::env::args_os().enumerate().filter(|(at, argument)| *at != 1 || argument != "--").map(|(_, argument)| argument)
 }
 
 async fn demo(options: &Options) -> Result<(), Failure> {
