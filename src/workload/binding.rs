@@ -143,7 +143,10 @@ fn is_given((_, text): &(&str, &str)) -> bool {
 fn missing(key: Key, entries: &Entries) -> BindingError {
     let is_env = KEYS.iter().any(|key| key.0 != key.1 && entries.contains_key(key.1));
     let key = if is_env { key.1 } else { key.0 };
-    BindingError::Missing { key: key.to_owned(), present: entries.keys().cloned().collect() }
+    let shown = |(name, text): (&String, &Zeroizing<String>)| {
+        if text.trim().is_empty() { format!("{name} (empty)") } else { name.clone() }
+    };
+    BindingError::Missing { key: key.to_owned(), present: entries.iter().map(shown).collect() }
 }
 
 fn endpoint((key, text): (&str, &str)) -> Result<Url, BindingError> {
@@ -233,7 +236,7 @@ mod tests {
     fn what_is_missing_is_named_as_in_its_format() {
         assert!(read(&VARIABLES[..2]).err().unwrap().contains("there is no TOKEN_URL (what is there: CLIENT_ID, CLIENT_SECRET)"));
         assert!(read(&[]).err().unwrap().contains("there is no client-id (what is there: nothing)"));
-        assert!(read(&[("client-id", " \n")]).err().unwrap().contains("there is no client-id"));
+        assert!(read(&[("client-id", " \n")]).err().unwrap().contains("there is no client-id (what is there: client-id (empty))"));
     }
 
     #[test]
