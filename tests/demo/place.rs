@@ -70,6 +70,7 @@ impl Place {
     }
 
     async fn of_somebody(context: &str, folder: TempDir) -> Result<Self, Failure> {
+        look_for(context)?;
         let binary = operator::build()?;
         let assets = match in_path("kubectl") && in_path("helm") {
             true => None,
@@ -167,6 +168,16 @@ impl Place {
         screen.run(&format!("kubectl delete --ignore-not-found crd {crds}")).await?;
         screen.run(&format!("kubectl delete --ignore-not-found namespace {}", NAMESPACES.join(" "))).await?;
         Ok(())
+    }
+}
+
+/// Whether the person's kubeconfig has this context: found out before anything is built.
+fn look_for(context: &str) -> Result<(), Failure> {
+    let kubeconfig = kube::config::Kubeconfig::read().map_err(|error| format!("--context {context}: {error}"))?;
+    let names: Vec<_> = kubeconfig.contexts.iter().map(|each| each.name.as_str()).collect();
+    match names.contains(&context) {
+        true => Ok(()),
+        false => Err(format!("your kubeconfig has no context {context}; it has: {}", names.join(", ")).into()),
     }
 }
 

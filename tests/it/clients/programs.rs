@@ -110,7 +110,8 @@ pub(crate) async fn environment() -> &'static Path {
         if !is_made_of(&folder, &requirements) {
             let mut create = Command::new("python3");
             create.args(["-m", "venv", "--clear"]).arg(&folder);
-            output(create, "").await;
+            let created = run(create, String::new()).await.and_then(Output::succeeded);
+            assert!(created.is_ok(), "it needs Python 3 with venv (Debian: python3-venv): {}", created.unwrap_err());
             let mut install = Command::new(programs.join("python"));
             install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements);
             output(install, "").await;
