@@ -19,6 +19,12 @@ pub enum NetworkError {
     /// An address with the length of a network.
     #[error("the network of this address is {0}: write that, or the address alone")]
     HostBits(IpNet),
+    /// Nobody would be left to be named.
+    #[error("every address is in this network, so that all callers could say who they are: write the networks of the proxies alone")]
+    Everybody,
+    /// Addresses are compared as those of IPv4, which no such network has.
+    #[error("an IPv4-mapped network holds no address of IPv4: write it as 10.0.0.0/24")]
+    Mapped,
 }
 
 /// The proxies that may say whom a request comes from.
@@ -32,7 +38,12 @@ pub struct TrustedProxies(Vec<IpNet>);
 pub fn network(text: &str) -> Result<IpNet, NetworkError> {
     let address = text.parse::<IpAddr>().map(IpNet::from);
     let network = address.or_else(|_| text.parse::<IpNet>()).map_err(|_| NetworkError::Form)?;
-    if network == network.trunc() { Ok(network) } else { Err(NetworkError::HostBits(network.trunc())) }
+    match network {
+        network if network != network.trunc() => Err(NetworkError::HostBits(network.trunc())),
+        network if network.prefix_len() == 0 => Err(NetworkError::Everybody),
+        IpNet::V6(network) if network.addr().to_ipv4_mapped().is_some() => Err(NetworkError::Mapped),
+        network => Ok(network),
+    }
 }
 
 impl TrustedProxies {
@@ -90,7 +101,12 @@ mod tests {
         let text = |text: &str| network(text).map(|network| network.to_string());
         assert_eq!(text("10.0.0.0/8").unwrap(), "10.0.0.0/8");
         assert_eq!((text("10.0.0.1").unwrap(), text("::1").unwrap()), ("10.0.0.1/32".to_owned(), "::1/128".to_owned()));
-        assert_eq!(text("0.0.0.0/0").unwrap(), "0.0.0.0/0");
+        for everybody in ["0.0.0.0/0", "::/0"] {
+            assert_eq!(text(everybody), Err(NetworkError::Everybody), "{everybody}");
+        }
+        for mapped in ["::ffff:10.0.0.0/120", "::ffff:10.0.0.1", "::ffff:0:0/96"] {
+            assert_eq!(text(mapped), Err(NetworkError::Mapped), "{mapped}");
+        }
         for wrong in ["", "x", "10.0.0.0/33", "10.0.0/24", "10.0.0.0/", " 10.0.0.0/8", "::/129", "10.0.0.0/8,::1", "localhost"] {
             assert_eq!(text(wrong), Err(NetworkError::Form), "{wrong}");
         }

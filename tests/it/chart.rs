@@ -148,6 +148,8 @@ async fn values_that_do_not_fit_together_are_refused() {
         (["serviceAccount.create=false", "replicas=2"], "serviceAccount.name: name the ServiceAccount"),
         (["serviceAccount.create=false,serviceAccount.name=one", "topology=Split"], "controller.serviceAccountName: topology Split"),
         (["serviceAccount.name=one,controller.serviceAccountName=one", "topology=Split"], "controller.serviceAccountName: one account"),
+        (["trustedProxies={10.0.0.0/24,0.0.0.0/0}", "replicas=2"], "trustedProxies: every address is in 0.0.0.0/0"),
+        (["trustedProxies={::/0}", "replicas=2"], "trustedProxies: every address is in ::/0"),
     ];
     for (sets, expected) in cases {
         let error = rendered(&["--set", &sets.join(",")]).await.expect_err(expected);

@@ -74,6 +74,9 @@ spec:
     {{- if ne $.role "Controller" }}
     - --audit-successes={{ .Values.audit.successes }}
     {{- range .Values.trustedProxies }}
+    {{- if regexMatch "/0+$" . }}
+    {{- fail (printf "trustedProxies: every address is in %s, so that all callers could say who they are: write the networks of the proxies alone" .) }}
+    {{- end }}
     - --trusted-proxy={{ . }}
     {{- end }}
     {{- end }}
