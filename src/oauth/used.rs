@@ -3,8 +3,8 @@
 //! The memory is this process's: an assertion is accepted at most once by each replica, and once more by one that restarts, within
 //! its life of at most five minutes. A stronger bound would cost a write to the API server for every token.
 //!
-//! It is bounded, and one client cannot fill it: of one client at most [`PER_CLIENT`] assertions are live at a time, of all
-//! clients in one of [`SHARDS`] shards [`PER_SHARD`]. What does not fit is refused, never forgotten before its time.
+//! It is bounded, and a few clients cannot fill it: of one client at most [`PER_CLIENT`] assertions are live at a time, of all clients
+//! [`MOST`], wherever they are kept. What does not fit is refused, never forgotten before its time.
 
 use crate::domain::names::ClientId;
 use std::{
@@ -12,15 +12,18 @@ use std::{
     collections::{BinaryHeap, HashMap, HashSet},
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 /// Live assertions of one client: 13 token requests a second, all the time.
 pub const PER_CLIENT: usize = 4_096;
-/// Live assertions of one shard.
-pub const PER_SHARD: usize = 8_192;
-/// How many shards.
-pub const SHARDS: usize = 64;
+/// Live assertions of all clients. Not so many for each shard: two clients that share one could keep all others out of it.
+pub const MOST: usize = 524_288;
+/// How many shards, which are locked one at a time.
+const SHARDS: usize = 64;
 
 /// How many seconds longer than its life an assertion is remembered: a clock that is set back may let it live again.
 const LONGER: i64 = 60;
@@ -38,6 +41,9 @@ pub enum Refused {
 pub struct UsedAssertions {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
+    most: usize,
+    /// In all shards. Many that come at once may exceed `most` by one each.
+    remembered: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -57,11 +63,16 @@ impl fmt::Debug for UsedAssertions {
 
 impl Default for UsedAssertions {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self::with_room_for(MOST)
     }
 }
 
 impl UsedAssertions {
+    fn with_room_for(most: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { hasher: RandomState::new(), shards, most, remembered: AtomicUsize::default() }
+    }
+
     /// Notes the first use of the assertion `id` of `client`, which nobody accepts any more from the second `ends_at` on.
     ///
     /// # Errors
@@ -71,13 +82,25 @@ impl UsedAssertions {
         let used = self.hasher.hash_one((client, id));
         let place = usize::try_from(owner % SHARDS as u64).unwrap_or_default();
         let Some(shard) = self.shards.get(place) else { return Err(Refused::TooMany) };
-        shard.lock().unwrap_or_else(PoisonError::into_inner).note(owner, used, ends_at.saturating_add(LONGER), now)
+        if self.len() >= self.most {
+            // Some that have ended may be in shards that nobody has come to since.
+            self.shards.iter().for_each(|shard| self.forget(&mut shard.lock().unwrap_or_else(PoisonError::into_inner), now));
+        }
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        self.forget(&mut shard, now);
+        shard.note(owner, used, ends_at.saturating_add(LONGER), self.len() < self.most)?;
+        self.remembered.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn forget(&self, shard: &mut Shard, now: i64) {
+        self.remembered.fetch_sub(shard.forget(now), Relaxed);
     }
 
     /// How many are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).used.len()).sum()
+        self.remembered.load(Relaxed)
     }
 
     /// Whether none is.
@@ -88,12 +111,11 @@ impl UsedAssertions {
 }
 
 impl Shard {
-    fn note(&mut self, owner: u64, used: u64, until: i64, now: i64) -> Result<(), Refused> {
-        self.forget(now);
+    fn note(&mut self, owner: u64, used: u64, until: i64, has_room: bool) -> Result<(), Refused> {
         if self.used.contains(&used) {
             return Err(Refused::Used);
         }
-        if self.used.len() >= PER_SHARD || self.by_client.get(&owner).is_some_and(|count| *count >= PER_CLIENT) {
+        if !has_room || self.by_client.get(&owner).is_some_and(|count| *count >= PER_CLIENT) {
             return Err(Refused::TooMany);
         }
         self.used.insert(used);
@@ -102,7 +124,9 @@ impl Shard {
         Ok(())
     }
 
-    fn forget(&mut self, now: i64) {
+    /// How many have ended.
+    fn forget(&mut self, now: i64) -> usize {
+        let before = self.used.len();
         while let Some(Reverse((_, owner, used))) = self.ends.peek().filter(|Reverse((until, ..))| *until <= now).copied() {
             self.ends.pop();
             self.used.remove(&used);
@@ -113,6 +137,7 @@ impl Shard {
                 }
             }
         }
+        before.saturating_sub(self.used.len())
     }
 }
 
@@ -162,6 +187,33 @@ mod tests {
             assert_eq!(used.note(&client(&format!("c.{number}")), "x", 300, 0), Ok(()));
         }
         assert_eq!(used.note(&client("a.b"), "more", 700, 360), Ok(()));
+    }
+
+    /// S16: nor can two that happen to be kept beside each other.
+    #[test]
+    fn clients_that_flood_do_not_keep_others_out_of_the_shard_that_they_share() {
+        let used = UsedAssertions::default();
+        let place = |client: &ClientId| used.hasher.hash_one(client) % SHARDS as u64;
+        let first = client("a.b");
+        let beside: Vec<_> =
+            (0..).map(|number| client(&format!("c.{number}"))).filter(|other| place(other) == place(&first)).take(2).collect();
+        for flooding in &beside {
+            (0..PER_CLIENT).for_each(|number| used.note(flooding, &number.to_string(), 300, 0).unwrap());
+            assert_eq!(used.note(flooding, "more", 300, 0), Err(Refused::TooMany));
+        }
+        assert_eq!(used.note(&first, "x", 300, 0), Ok(()));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_until_something_has_ended_anywhere() {
+        let used = UsedAssertions::with_room_for(100);
+        for number in 0..100 {
+            assert_eq!(used.note(&client(&format!("c.{number}")), "x", 300, 0), Ok(()));
+        }
+        assert_eq!(used.note(&client("a.b"), "x", 300, 0), Err(Refused::TooMany));
+        assert_eq!(used.note(&client("c.0"), "x", 300, 0), Err(Refused::Used));
+        assert_eq!(used.note(&client("a.b"), "x", 700, 360), Ok(()));
+        assert_eq!(used.len(), 1);
     }
 
     #[test]
