@@ -24,6 +24,8 @@ pub struct Keeping {
 
 /// A token to be revoked; answered when that is written, and dropped where it cannot be.
 pub struct Order {
+    /// Whose client's.
+    pub namespace: String,
     /// Which.
     pub token: TokenHash,
     /// In seconds since 1970.
@@ -51,13 +53,13 @@ impl Desk {
         self.revoked.load_full()
     }
 
-    /// Revokes a token, for every replica.
+    /// Revokes a token of a client of `namespace`, for every replica.
     ///
     /// # Errors
     /// [`NotWritten`]: nothing is promised.
-    pub async fn revoke(&self, token: TokenHash, expires_at: i64) -> Result<(), NotWritten> {
+    pub async fn revoke(&self, namespace: &str, token: TokenHash, expires_at: i64) -> Result<(), NotWritten> {
         let (done, written) = oneshot::channel();
-        self.orders.try_send(Order { token, expires_at, done }).map_err(|_| NotWritten)?;
+        self.orders.try_send(Order { namespace: namespace.to_owned(), token, expires_at, done }).map_err(|_| NotWritten)?;
         written.await.map_err(|_| NotWritten)
     }
 }

@@ -6,7 +6,7 @@
 
 use super::{
     desk::{Keeping, Order},
-    list::{MOST, Revoked},
+    list::{Revoked, Shares},
 };
 use crate::{
     ambient,
@@ -42,6 +42,7 @@ pub struct Keeper {
     pod: String,
     keeping: Keeping,
     known: HashMap<String, Known>,
+    shares: Shares,
     is_listed: bool,
 }
 
@@ -66,6 +67,7 @@ impl Keeper {
             pod: pod.to_owned(),
             keeping,
             known: HashMap::new(),
+            shares: Shares::default(),
             is_listed: false,
         }
     }
@@ -127,7 +129,7 @@ impl Keeper {
         }
     }
 
-    /// All that wait in one write. Where it fails, whoever waits is told so by the end of the channel.
+    /// All that wait, and for which there is room, in one write. Where it fails, whoever waits is told so by the end of the channel.
     async fn revoke(&mut self, first: Order) {
         let mut orders = vec![first];
         while orders.len() < BATCH
@@ -135,15 +137,30 @@ impl Keeper {
         {
             orders.push(order);
         }
-        let name = self.own_name();
+        if !self.is_listed {
+            return tracing::warn!("tokens cannot be revoked now: what is revoked is not known yet");
+        }
+        let (name, now) = (self.own_name(), ambient::now().as_second());
         let mut own = self.known.get(&name).map(|known| known.revoked.clone()).unwrap_or_default();
-        own.forget_expired(ambient::now().as_second());
-        orders.iter().for_each(|order| own.insert(order.token.clone(), order.expires_at));
-        if !self.is_listed || own.len() > MOST {
-            return tracing::warn!("a token cannot be revoked now: the list of this replica is full, or not known yet");
+        own.forget_expired(now);
+        self.shares.forget_expired(now);
+        let mut shares = self.shares.clone();
+        orders.retain(|Order { namespace, token, expires_at, .. }| {
+            let is_admitted = shares.admit(&mut own, namespace, token, *expires_at);
+            if !is_admitted {
+                tracing::warn!(
+                    namespace,
+                    "a token cannot be revoked now: the list of this replica, or this namespace's part of it, is full"
+                );
+            }
+            is_admitted
+        });
+        if orders.is_empty() {
+            return;
         }
         match self.write(&name, &own).await {
             Ok(written) => {
+                self.shares = shares;
                 self.read(&written);
                 self.publish();
                 for order in orders {

@@ -2,10 +2,13 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Most tokens that one replica keeps: at 60 bytes each they fit a ConfigMap three times over.
 pub const MOST: usize = 5_000;
+/// Most of them that belong to the clients of one namespace, so that no tenant leaves the others without room. The ten a minute of a
+/// client fit, for the hour that a token lives at most.
+pub const MOST_OF_A_NAMESPACE: usize = MOST / 8;
 
 /// What is kept of a token: a hash of its `jti`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +77,34 @@ impl Revoked {
     }
 }
 
+/// Whose tokens they are that this process wrote, by namespace. What the pod wrote before a restart of its container is nobody's, until
+/// it expires: the ConfigMap does not tell.
+#[derive(Debug, Clone, Default)]
+pub struct Shares(HashMap<String, Revoked>);
+
+impl Shares {
+    /// Adds a token of a client of `namespace` to `own`, the list of this replica, unless there is no room for it: says whether it is there.
+    #[must_use]
+    pub fn admit(&mut self, own: &mut Revoked, namespace: &str, token: &TokenHash, expires_at: i64) -> bool {
+        if own.contains(token) {
+            return true;
+        }
+        let share = self.0.entry(namespace.to_owned()).or_default();
+        let has_room = own.len() < MOST && share.len() < MOST_OF_A_NAMESPACE;
+        if has_room {
+            share.insert(token.clone(), expires_at);
+            own.insert(token.clone(), expires_at);
+        }
+        has_room
+    }
+
+    /// Forgets those that have expired at `now`.
+    pub fn forget_expired(&mut self, now: i64) {
+        self.0.values_mut().for_each(|share| share.forget_expired(now));
+        self.0.retain(|_, share| !share.is_empty());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +123,27 @@ mod tests {
         assert_eq!(read, revoked);
         // A token cannot be told from what is kept of it.
         assert!(!revoked.text().contains(" a") && revoked.text().lines().all(|line| line.len() == 43 + 4));
+    }
+
+    /// S16: one namespace fills its own part of the list, and no room of others.
+    #[test]
+    fn a_namespace_that_revokes_all_the_time_leaves_the_others_room() {
+        let (mut shares, mut own) = (Shares::default(), Revoked::default());
+        let admitted = (0..MOST).filter(|n| shares.admit(&mut own, "flood", &TokenHash::of(&format!("f{n}")), 100)).count();
+        assert_eq!((admitted, own.len()), (625, 625));
+        assert!(shares.admit(&mut own, "billing", &TokenHash::of("b"), 100));
+        // What is there already takes no room.
+        assert!(shares.admit(&mut own, "flood", &TokenHash::of("f0"), 100) && own.len() == 626);
+        own.forget_expired(100);
+        shares.forget_expired(100);
+        assert!(shares.0.is_empty() && shares.admit(&mut own, "flood", &TokenHash::of("more"), 200));
+    }
+
+    #[test]
+    fn a_full_list_takes_no_more_from_anybody() {
+        let (mut shares, mut own) = (Shares::default(), Revoked::default());
+        (0..MOST).for_each(|n| own.insert(TokenHash::of(&n.to_string()), 100));
+        assert!(!shares.admit(&mut own, "billing", &TokenHash::of("b"), 100) && own.len() == MOST);
     }
 
     /// S16: as many as are kept fit into a ConfigMap.

@@ -34,7 +34,8 @@ async fn answer(endpoint: &Endpoint, parts: &Parts, body: Body, record: &mut Rec
     let presented = request.presented.as_ref();
     let found = record.settled(endpoint, presented, |caller| decide(endpoint, &request, caller)).await?;
     let Some(token) = found else { return Ok(()) };
-    endpoint.revocations.revoke(TokenHash::of(&token.id), token.expires_at).await.map_err(|_| Error::Unavailable)?;
+    let written = endpoint.revocations.revoke(&token.object.namespace, TokenHash::of(&token.id), token.expires_at).await;
+    written.map_err(|_| Error::Unavailable)?;
     record.revokes(token);
     Ok(())
 }
