@@ -82,13 +82,13 @@ struct Load {
 
 impl Load {
     /// Of this many callers, each of which asks again as soon as it was answered; wrong credentials after a pause.
-    fn begin(callers: Vec<(Credentials, String)>, pause: Duration) -> Self {
+    fn begin(callers: Vec<(Credentials, String)>, http: fn(&Credentials) -> reqwest::Client, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for (credentials, url) in callers {
             let stop = Arc::clone(&stop);
             tasks.spawn(async move {
-                let http = credentials.http();
+                let http = http(&credentials);
                 let mut answers = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let begun = boot_time();
@@ -115,7 +115,8 @@ async fn tokens_go_on_while_the_api_server_is_away(operator: &Operator<'_>, team
     unknown.0.insert("client-id".to_owned(), format!("{}.nobody", teams.billing));
     let urls = operator.replicas.iter().map(|replica| format!("https://localhost:{}/oauth2/token", replica.port));
     let urls: Vec<_> = urls.collect();
-    let good = Load::begin(urls.iter().map(|url| (credentials.clone(), url.clone())).collect(), Duration::from_millis(10));
+    let callers = urls.iter().map(|url| (credentials.clone(), url.clone())).collect();
+    let good = Load::begin(callers, Credentials::http_kept_alive, Duration::from_millis(10));
 
     operator.cluster.stop_api_server().unwrap();
     let http = credentials.http();
@@ -134,7 +135,7 @@ async fn tokens_go_on_while_the_api_server_is_away(operator: &Operator<'_>, team
         doubted.push((wrong.clone(), url.clone()));
         doubted.push((unknown.clone(), url.clone()));
     }
-    let bad = Load::begin(doubted, Duration::from_millis(100));
+    let bad = Load::begin(doubted, Credentials::http, Duration::from_millis(100));
     for replica in &operator.replicas {
         let long = async || match snapshot_age(&replica.metrics().await) {
             age if age > LONG => Ok(()),

@@ -159,7 +159,7 @@ impl Load {
     }
 
     async fn work(&self) {
-        let http = self.callers[0].credentials.read().await.http();
+        let http = self.callers[0].credentials.read().await.http_kept_alive();
         while !self.ended.load(Ordering::SeqCst) {
             tokio::time::sleep(self.pause).await;
             let turn = self.next.fetch_add(1, Ordering::SeqCst);
