@@ -8,11 +8,15 @@ use zeroize::Zeroizing;
 
 /// Questions that wait. Whoever comes later is told so.
 const WAITING: usize = 64;
+/// Those who want keys, until the keeper has noted them. Room of their own: anybody can name a key that nobody knows, and that must not
+/// take the place of a review.
+const WAITING_FOR_KEYS: usize = 1_024;
 
 /// The side of the requests.
 pub struct Desk {
     issuer: Arc<ArcSwapOption<ClusterIssuer>>,
     questions: mpsc::Sender<Question>,
+    keys: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 /// The side of whoever answers.
@@ -21,12 +25,12 @@ pub struct Answering {
     pub issuer: Arc<ArcSwapOption<ClusterIssuer>>,
     /// What they ask.
     pub questions: mpsc::Receiver<Question>,
+    /// Who wants the cluster's keys looked up; answered when they are as they were a moment ago, and dropped where they are not to be had.
+    pub keys: mpsc::Receiver<oneshot::Sender<()>>,
 }
 
-/// What a request asks.
+/// What a request asks about one token or ServiceAccount.
 pub enum Question {
-    /// To look up the cluster's keys; answered when they are as they were a moment ago, and dropped where they are not to be had.
-    Keys(oneshot::Sender<()>),
     /// To have a token reviewed; dropped where the API server does not answer.
     Review(Review, oneshot::Sender<bool>),
     /// Whether RBAC lets a ServiceAccount probe an API; dropped where the API server does not answer.
@@ -60,8 +64,9 @@ impl Desk {
     #[must_use]
     pub fn new() -> (Self, Answering) {
         let (sender, questions) = mpsc::channel(WAITING);
+        let (keys_sender, keys) = mpsc::channel(WAITING_FOR_KEYS);
         let issuer = Arc::default();
-        (Self { issuer: Arc::clone(&issuer), questions: sender }, Answering { issuer, questions })
+        (Self { issuer: Arc::clone(&issuer), questions: sender, keys: keys_sender }, Answering { issuer, questions, keys })
     }
 
     /// The cluster, as far as it is known.
@@ -76,7 +81,7 @@ impl Desk {
     /// [`Unanswered`].
     pub async fn look_up_keys(&self) -> Result<(), Unanswered> {
         let (answer, answered) = oneshot::channel();
-        self.questions.try_send(Question::Keys(answer)).map_err(|_| Unanswered)?;
+        self.keys.try_send(answer).map_err(|_| Unanswered)?;
         answered.await.map_err(|_| Unanswered)
     }
 

@@ -3,6 +3,7 @@
 //! The keys are the API server's own documents (`/.well-known/openid-configuration` and `/openid/v1/jwks`), which every ServiceAccount may
 //! read by default: `jwks_uri` may lead elsewhere and is not followed. They are fetched again every few minutes, and when a token names a
 //! key that is not there, but not more than once in ten seconds: a new key of the cluster needs no restart, and an invented one no load.
+//! Many who ask at once share one look, and reviews are answered meanwhile.
 
 use super::desk::{Access, Answering, Question, Review};
 use crate::{
@@ -13,7 +14,12 @@ use crate::{
         service_account::{ClusterIssuer, groups, subject},
     },
 };
-use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use arc_swap::ArcSwapOption;
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Fuse, FusedFuture},
+    stream::FuturesUnordered,
+};
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec},
     authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec},
@@ -34,6 +40,8 @@ const EVERY: Duration = Duration::from_secs(300);
 const SOON: Duration = Duration::from_secs(10);
 /// Who asks for keys within this time of the last look gets what that found.
 const FRESH: Duration = Duration::from_secs(10);
+/// Most who wait for one look at the keys.
+const ASKING: usize = 16_384;
 /// Reviews at the same time. Each costs the API server a look at the token, its pod and its ServiceAccount.
 const REVIEWS: usize = 32;
 
@@ -61,24 +69,40 @@ struct Jwks {
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 const JWKS: &str = "/openid/v1/jwks";
 
+type Look = Fuse<BoxFuture<'static, Result<ClusterIssuer, FetchError>>>;
+
 struct Keeper {
     client: Client,
-    answering: Answering,
-    /// When the last look at the keys began, by the clock that never stops, and whether it found them.
-    looked: Option<(Duration, bool)>,
+    issuer: Arc<ArcSwapOption<ClusterIssuer>>,
+    /// When the last look at the keys began, by the clock that never stops.
+    begun: Option<Duration>,
+    /// Whether the last one that has ended found them.
+    found: Option<bool>,
+    /// Who waits for the one that has not.
+    asking: Vec<oneshot::Sender<()>>,
 }
 
-/// Answers until `stop`.
+/// Answers until `stop`. Reviews do not wait for a look at the keys, nor that for them.
 pub async fn run(client: Client, answering: Answering, stop: CancellationToken) {
-    let mut keeper = Keeper { client, answering, looked: None };
+    let Answering { issuer, mut questions, mut keys } = answering;
+    let mut keeper = Keeper { client, issuer, begun: None, found: None, asking: Vec::new() };
     let mut reviews = FuturesUnordered::new();
-    keeper.look_up().await;
+    let mut look = keeper.begin();
     loop {
-        let next_look = if keeper.found() { EVERY } else { SOON };
+        let next_look = if keeper.found == Some(true) { EVERY } else { SOON };
+        let is_looking = !look.is_terminated();
         tokio::select! {
-            () = tokio::time::sleep(keeper.until(next_look)) => keeper.look_up().await,
-            Some(question) = keeper.answering.questions.recv(), if reviews.len() < REVIEWS => match question {
-                Question::Keys(answer) => keeper.answer_with_keys(answer).await,
+            fetched = &mut look, if is_looking => keeper.take_in(fetched),
+            () = tokio::time::sleep(keeper.until(next_look)), if !is_looking => look = keeper.begin(),
+            Some(answer) = keys.recv(), if keeper.asking.len() < ASKING => {
+                keeper.asking.push(answer);
+                if !is_looking && keeper.until(FRESH).is_zero() {
+                    look = keeper.begin();
+                } else if !is_looking {
+                    keeper.answer_with_keys();
+                }
+            }
+            Some(question) = questions.recv(), if reviews.len() < REVIEWS => match question {
                 Question::Review(review, answer) => reviews.push(reviewed(keeper.client.clone(), review, answer).boxed()),
                 Question::Access(access, answer) => reviews.push(decided(keeper.client.clone(), access, answer).boxed()),
             },
@@ -89,43 +113,42 @@ pub async fn run(client: Client, answering: Answering, stop: CancellationToken) 
 }
 
 impl Keeper {
-    fn found(&self) -> bool {
-        self.looked.is_some_and(|(_, found)| found)
-    }
-
-    /// How long it takes until so much has passed since the last look.
+    /// How long it takes until so much has passed since the last look began.
     fn until(&self, interval: Duration) -> Duration {
-        let since = self.looked.map_or(interval, |(begun, _)| ambient::boot_time().saturating_sub(begun));
+        let since = self.begun.map_or(interval, |begun| ambient::boot_time().saturating_sub(begun));
         interval.saturating_sub(since)
     }
 
-    async fn answer_with_keys(&mut self, answer: oneshot::Sender<()>) {
-        if self.until(FRESH).is_zero() {
-            self.look_up().await;
-        }
-        if self.found() {
-            // Gone: whoever asked has given up.
-            let _ = answer.send(());
-        }
+    fn begin(&mut self) -> Look {
+        self.begun = Some(ambient::boot_time());
+        fetched(self.client.clone()).boxed().fuse()
     }
 
-    async fn look_up(&mut self) {
-        let begun = ambient::boot_time();
-        let fetched = fetched(&self.client).await;
-        let is_news = self.looked.is_none() || self.found();
-        self.looked = Some((begun, fetched.is_ok()));
+    fn take_in(&mut self, fetched: Result<ClusterIssuer, FetchError>) {
+        let is_news = self.found != Some(false);
+        self.found = Some(fetched.is_ok());
         match fetched {
-            Ok(issuer) => self.answering.issuer.store(Some(Arc::new(issuer))),
+            Ok(issuer) => self.issuer.store(Some(Arc::new(issuer))),
             // Said once: who has no use for it need not read it every few seconds.
             Err(error) if is_news => tracing::warn!(%error, "the keys of ServiceAccount tokens are as before; will be tried again"),
             Err(error) => tracing::debug!(%error, "the keys of ServiceAccount tokens are still as before"),
         }
+        self.answer_with_keys();
+    }
+
+    fn answer_with_keys(&mut self) {
+        for answer in self.asking.drain(..) {
+            if self.found == Some(true) {
+                // Gone: whoever asked has given up.
+                let _ = answer.send(());
+            }
+        }
     }
 }
 
-async fn fetched(client: &Client) -> Result<ClusterIssuer, FetchError> {
-    let Discovery { issuer } = document(client, DISCOVERY).await?;
-    let Jwks { keys } = document(client, JWKS).await?;
+async fn fetched(client: Client) -> Result<ClusterIssuer, FetchError> {
+    let Discovery { issuer } = document(&client, DISCOVERY).await?;
+    let Jwks { keys } = document(&client, JWKS).await?;
     // A cluster may have keys of algorithms that are none of ours: tokens of these are refused.
     let keys: Vec<VerificationKey> = keys.iter().filter_map(|jwk| VerificationKey::from_jwk(jwk).ok()).collect();
     if keys.is_empty() { Err(FetchError::NoKey) } else { Ok(ClusterIssuer { issuer, keys }) }
@@ -187,5 +210,67 @@ async fn decided(client: Client, Access { account, resource }: Access, answer: o
         }
         Ok(_) => tracing::warn!("the API server answered a LocalSubjectAccessReview without a status"),
         Err(error) => tracing::warn!(%error, "whether a ServiceAccount may probe an API could not be found out: it is answered 503"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::desk::Desk;
+    use super::*;
+    use serde_json::json;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use tokio::sync::Semaphore;
+
+    /// RFC 7515 A.3.1.
+    const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+    const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
+
+    /// An API server that answers TokenReviews at once, and gives its documents one by one, as it is let.
+    fn api_server(looks: &Arc<AtomicUsize>, lets: &Arc<Semaphore>) -> Client {
+        let (looks, lets) = (Arc::clone(looks), Arc::clone(lets));
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let (looks, lets) = (Arc::clone(&looks), Arc::clone(&lets));
+            async move {
+                let answer = match request.uri().path() {
+                    DISCOVERY => {
+                        looks.fetch_add(1, Relaxed);
+                        lets.acquire().await.map_err(std::io::Error::other)?.forget();
+                        json!({"issuer": "https://cluster"})
+                    }
+                    JWKS => json!({"keys": [{"kty": "EC", "crv": "P-256", "x": X, "y": Y}]}),
+                    _ => json!({
+                        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {}, "spec": {},
+                        "status": {"authenticated": true, "audiences": ["us"], "user": {"username": "worker"}},
+                    }),
+                };
+                Ok::<_, std::io::Error>(http::Response::new(kube::client::Body::from(answer.to_string().into_bytes())))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    /// S16: while the API server does not give its keys, many who name one that nobody knows take no room from reviews, and cost one look.
+    #[tokio::test]
+    async fn who_asks_for_keys_is_not_in_the_way_of_reviews() {
+        let (looks, lets) = (Arc::default(), Arc::new(Semaphore::new(0)));
+        let (desk, answering) = Desk::new();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(api_server(&looks, &lets), answering, stop.clone()));
+        let asking = futures::future::join_all((0..500).map(|_| desk.look_up_keys()));
+        let reviewed = async {
+            let review = Review { token: String::from("x").into(), audience: "us".to_owned(), subject: "worker".to_owned() };
+            assert_eq!(desk.review(review).await, Ok(true));
+            assert!(desk.issuer().is_none());
+            lets.add_permits(1);
+        };
+        let both = async { tokio::join!(asking, reviewed) };
+        let (asked, ()) = tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
+        assert!(asked.iter().all(Result::is_ok));
+        // Nor does whoever comes a moment later cost another one.
+        assert_eq!(desk.look_up_keys().await, Ok(()));
+        assert!(desk.issuer().is_some());
+        assert_eq!(looks.load(Relaxed), 1);
+        stop.cancel();
+        running.await.unwrap();
     }
 }

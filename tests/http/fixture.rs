@@ -39,7 +39,7 @@ use std::{
     sync::{Arc, LazyLock},
     time::Duration,
 };
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tower::Service as _;
 
 pub(crate) const ISSUER: &str = "https://keywright.keywright.svc";
@@ -69,6 +69,8 @@ pub(crate) struct Replica {
     pub(crate) events: Arc<Mutex<mpsc::Receiver<audit::Event>>>,
     /// What it asks the cluster.
     pub(crate) questions: Arc<Mutex<mpsc::Receiver<Question>>>,
+    /// Who waits for a look at the cluster's keys.
+    pub(crate) keys: Arc<Mutex<mpsc::Receiver<oneshot::Sender<()>>>>,
 }
 
 /// What came back.
@@ -189,6 +191,7 @@ impl Replica {
             trust,
             cluster: cluster.issuer,
             questions: Arc::new(Mutex::new(cluster.questions)),
+            keys: Arc::new(Mutex::new(cluster.keys)),
             keeping: Arc::new(Mutex::new(keeping)),
             events: Arc::new(Mutex::new(events)),
         }

@@ -74,7 +74,7 @@ async fn only_event(replica: &Replica) -> Value {
 }
 
 fn nothing_is_asked(replica: &Replica) -> bool {
-    replica.questions.try_lock().unwrap().try_recv().is_err()
+    replica.questions.try_lock().unwrap().try_recv().is_err() && replica.keys.try_lock().unwrap().try_recv().is_err()
 }
 
 /// S8: where nobody has switched it on, there is nothing; where somebody has, no metadata says so.
@@ -192,7 +192,7 @@ async fn while_the_api_server_does_not_answer_there_is_no_token() {
     assert_eq!((answer.error(), answer.headers.contains_key("retry-after")), ((503, "temporarily_unavailable".to_owned()), true));
     unaware.cluster.store(None);
     let token = account(&json!({}));
-    let dropped = async { drop(unaware.questions.lock().await.recv().await.unwrap()) };
+    let dropped = async { drop(unaware.keys.lock().await.recv().await.unwrap()) };
     assert_eq!(tokio::join!(ask(&unaware, &token, "shop/invoices"), dropped).0.status, 503);
     assert_eq!(asked(&replica(InContact::NotForLong), "shop/invoices", Some(true)).await.status, 503);
 }

@@ -16,6 +16,7 @@ use keywright::{
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
+use tokio::sync::oneshot;
 
 const CLUSTER: &str = "https://kubernetes.default.svc";
 const WORKER: &str = "system:serviceaccount:billing:worker";
@@ -78,6 +79,12 @@ fn token(signer: &Signer, changes: &Value) -> String {
 async fn answered(replica: &Replica, answer: impl FnOnce(Question)) {
     let question = replica.questions.lock().await.recv().await.unwrap();
     answer(question);
+}
+
+/// Answers the next who wants the keys looked up.
+async fn looked_up(replica: &Replica, answer: impl FnOnce(oneshot::Sender<()>)) {
+    let asking = replica.keys.lock().await.recv().await.unwrap();
+    answer(asking);
 }
 
 /// K01: again and again, with and without `client_id`.
@@ -153,13 +160,7 @@ async fn another_cluster_signs_for_nobody() {
     assert_eq!(ask(&replica, &without_kid).await.error(), unauthorized());
     // The name of a key that nobody has: asked for, and then refused.
     let foreign = token(&other, &json!({}));
-    let (answer, ()) = tokio::join!(
-        ask(&replica, &foreign),
-        answered(&replica, |question| {
-            let Question::Keys(answer) = question else { panic!("a review") };
-            answer.send(()).unwrap();
-        })
-    );
+    let (answer, ()) = tokio::join!(ask(&replica, &foreign), looked_up(&replica, |answer| answer.send(()).unwrap()));
     assert_eq!(answer.error(), unauthorized());
 }
 
@@ -192,7 +193,7 @@ async fn a_client_that_wants_reviews_gets_them() {
     let asked = |verdict: Option<bool>| {
         let token = token.clone();
         move |question| {
-            let Question::Review(review, answer) = question else { panic!("keys") };
+            let Question::Review(review, answer) = question else { panic!("another question") };
             assert_eq!((review.token.as_str(), review.audience.as_str(), review.subject.as_str()), (token.as_str(), ISSUER, WORKER));
             if let Some(verdict) = verdict {
                 answer.send(verdict).unwrap();
@@ -207,7 +208,7 @@ async fn a_client_that_wants_reviews_gets_them() {
     // What the keys show to be wrong is not worth a question.
     let expired = self::token(&signer, &json!({"exp": ambient::now().as_second() - 1}));
     assert_eq!(ask(&replica, &expired).await.status, 401);
-    assert!(replica.questions.lock().await.try_recv().is_err());
+    assert!(replica.questions.lock().await.try_recv().is_err() && replica.keys.lock().await.try_recv().is_err());
 }
 
 /// K09.
@@ -243,12 +244,11 @@ async fn a_new_key_of_the_cluster_is_looked_up() {
     let new = Signer::of(Algorithm::Es256);
     let token = token(&new, &json!({}));
     let known = Arc::clone(&replica.cluster);
-    let look_up = |question| {
-        let Question::Keys(answer) = question else { panic!("a review") };
+    let look_up = |answer: oneshot::Sender<()>| {
         known.store(Some(Arc::new(cluster(&[&signer, &new]))));
         answer.send(()).unwrap();
     };
-    let (answer, ()) = tokio::join!(ask(&replica, &token), answered(&replica, look_up));
+    let (answer, ()) = tokio::join!(ask(&replica, &token), looked_up(&replica, look_up));
     assert_eq!(answer.status, 200);
     assert_eq!(ask(&replica, &self::token(&signer, &json!({}))).await.status, 200);
 }
@@ -259,7 +259,7 @@ async fn without_the_clusters_keys_nobody_is_refused() {
     let (replica, signer) = usual();
     replica.cluster.store(None);
     let token = token(&signer, &json!({}));
-    let (answer, ()) = tokio::join!(ask(&replica, &token), answered(&replica, drop));
+    let (answer, ()) = tokio::join!(ask(&replica, &token), looked_up(&replica, drop));
     assert_eq!((answer.status.as_u16(), answer.headers.contains_key("retry-after")), (503, true));
 }
 
