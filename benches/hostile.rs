@@ -2,8 +2,8 @@
 //!
 //! Quiet rounds alternate with rounds in which another process keeps 10,000 connections open that send a byte now and then, and with
 //! rounds in which it floods the endpoint with HTTP/2 streams that it resets at once, and begins again as soon as it is told to go away. In
-//! the last kind of rounds it floods a second such server, a process beside this one: what the flood takes of the machine, whoever is
-//! flooded. An honest client asks for a token two hundred times a
+//! rounds of two more kinds it does the same to a second such server, a process beside this one: what that takes of the machine, whoever is
+//! attacked. The attacker has an address of its own, and in the last kind of rounds that of the honest client. An honest client asks for a token two hundred times a
 //! second, each over a connection of its own, and checks each answer. Printed is the time from the connect to the end of the answer, of all
 //! rounds of a kind. The goal is a 99th percentile within twice that of the quiet rounds; nothing fails where it is missed. Servers,
 //! attacker and honest client share the machine, the attacker with the lowest priority.
@@ -15,12 +15,12 @@ mod shipped;
 use keywright::{
     ambient,
     domain::{credential::SecretValue, resource::Algorithm},
-    server::{Limits, Listener, TlsMode, serve},
+    server::{Limits, Listener, TlsMode, listen, serve},
 };
 use std::{
     env,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -45,43 +45,54 @@ const FLOODING: usize = 8;
 const STREAMS: u32 = 64;
 /// What the attacker does and where, for the process that is the attacker.
 const ATTACK: &str = "KEYWRIGHT_ATTACK";
+/// The attacker's address: another one than that of the honest client.
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attack {
     Slow,
-    Resets,
+    Resets { from: IpAddr },
 }
 
 fn main() {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    // As in the program that is shipped.
+    rustix::thread::disable_transparent_huge_pages(true).unwrap();
     let secret = SecretValue::from_random(&ambient::random());
     let request = shipped::token_request(&secret);
     match env::var(ATTACK).ok().as_deref().and_then(|order| order.split_once(' ')) {
         Some(("slow", address)) => attack(Attack::Slow, address.parse().unwrap()),
-        Some(("resets", address)) => attack(Attack::Resets, address.parse().unwrap()),
+        Some(("resets", address)) => attack(Attack::Resets { from: ELSEWHERE }, address.parse().unwrap()),
+        Some(("resets-from-here", address)) => attack(Attack::Resets { from: IpAddr::V4(Ipv4Addr::LOCALHOST) }, address.parse().unwrap()),
         Some(_) => another(secret),
         None => {}
     }
     let address = start(secret);
     let (_another, elsewhere) = Beside::start("another -");
-    let rounds = [None, Some(format!("slow {address}")), Some(format!("resets {address}")), Some(format!("resets {elsewhere}"))];
-    let mut times: [Vec<Duration>; 4] = Default::default();
+    let flooding = format!("{FLOODING} connections of resets");
+    let rounds = [
+        ("quiet".to_owned(), None),
+        (format!("{SLOW} slow connections"), Some(format!("slow {address}"))),
+        (format!("{SLOW} slow connections, elsewhere"), Some(format!("slow {elsewhere}"))),
+        (flooding.clone(), Some(format!("resets {address}"))),
+        (format!("{flooding}, elsewhere"), Some(format!("resets {elsewhere}"))),
+        (format!("{flooding}, same address"), Some(format!("resets-from-here {address}"))),
+    ];
+    let mut times: [Vec<Duration>; 6] = Default::default();
     for _ in 0..ROUNDS {
-        for (times, order) in times.iter_mut().zip(&rounds) {
+        for (times, (_, order)) in times.iter_mut().zip(&rounds) {
             let attacker = order.as_deref().map(Beside::start);
             times.extend(honest(address, &request));
             drop(attacker);
         }
     }
     println!("{} honest requests of each kind, ES256, plain HTTP:\n", ROUNDS * REQUESTS as usize);
-    println!("{:<36}{:>10}{:>10}{:>10}{:>16}", "", "median", "p99", "longest", "p99 / quiet p99");
-    let flooding = format!("{FLOODING} connections of resets");
-    let names = ["quiet".to_owned(), format!("{SLOW} slow connections"), flooding.clone(), format!("{flooding}, elsewhere")];
+    println!("{:<42}{:>10}{:>10}{:>10}{:>16}", "", "median", "p99", "longest", "p99 / quiet p99");
     let quiet = percentile(&mut times[0], 99);
-    for (name, times) in names.iter().zip(&mut times) {
+    for ((name, _), times) in rounds.iter().zip(&mut times) {
         let [median, p99, longest] = [50, 99, 100].map(|share| percentile(times, share));
         let ratio = p99.as_secs_f64() / quiet.as_secs_f64();
-        println!("{name:<36}{:>10}{:>10}{:>10}{ratio:>16.2}", micros(median), micros(p99), micros(longest));
+        println!("{name:<42}{:>10}{:>10}{:>10}{ratio:>16.2}", micros(median), micros(p99), micros(longest));
     }
 }
 
@@ -100,9 +111,15 @@ fn start(secret: SecretValue) -> SocketAddr {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let socket = listen(([127, 0, 0, 1], 0).into()).unwrap();
             started.send(socket.local_addr().unwrap()).unwrap();
-            let listener = Listener { socket, tls: TlsMode::Plain, limits: Limits::default(), open: Default::default() };
+            let listener = Listener {
+                socket,
+                tls: TlsMode::Plain,
+                limits: Limits::default(),
+                proxies: Default::default(),
+                metrics: Default::default(),
+            };
             serve(listener, shipped::endpoint(Algorithm::Es256, &secret), Default::default()).await;
         });
     });
@@ -183,7 +200,7 @@ fn attack(attack: Attack, address: SocketAddr) -> ! {
                     // Refused, reset, closed: begin again.
                     let _ = match attack {
                         Attack::Slow => dribble(address, &opened).await,
-                        Attack::Resets => flood(address, &opened).await,
+                        Attack::Resets { from } => flood(from, address, &opened).await,
                     };
                 }
             });
@@ -199,11 +216,17 @@ fn attack(attack: Attack, address: SocketAddr) -> ! {
     })
 }
 
+async fn connect(from: IpAddr, address: SocketAddr) -> std::io::Result<tokio::net::TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    socket.connect(address).await
+}
+
 type Opened = tokio::sync::mpsc::UnboundedSender<()>;
 
 /// A head that never ends.
 async fn dribble(address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let mut stream = connect(ELSEWHERE, address).await?;
     let _ = opened.send(());
     stream.write_all(b"POST /oauth2/token HTTP/1.1\r\nhost: x\r\nx: ").await?;
     let mut octet = [0];
@@ -219,8 +242,8 @@ async fn dribble(address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
 const GOAWAY: u8 = 7;
 
 /// Streams that are reset as soon as they are opened (CVE-2023-44487); of GET http://x/oauth2/jwks.
-async fn flood(address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
+async fn flood(from: IpAddr, address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
+    let mut stream = connect(from, address).await?;
     let _ = opened.send(());
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
     let (mut read, mut write) = stream.into_split();

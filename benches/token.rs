@@ -244,6 +244,6 @@ async fn serve_tokens(socket: TcpListener, algorithm: Algorithm, secret: SecretV
     // The connection is idle while the others have their turn.
     let hour = Duration::from_secs(3600);
     let limits = Limits { head: hour, idle: hour, ..Limits::default() };
-    let listener = Listener { socket, tls: TlsMode::Plain, limits, open: Default::default() };
+    let listener = Listener { socket, tls: TlsMode::Plain, limits, proxies: Default::default(), metrics: Default::default() };
     serve(listener, shipped::endpoint(algorithm, &secret), Default::default()).await;
 }

@@ -129,11 +129,25 @@ impl TokenMetrics {
     }
 }
 
-/// Connections to the token endpoint that are open.
-pub fn open_connections(registry: &mut Registry) -> Gauge {
-    let open = Gauge::default();
-    registry.register("keywright_open_connections", "Connections to the token endpoint that are open", open.clone());
-    open
+/// What is counted of the connections of a listener.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionMetrics {
+    /// Those that are open.
+    pub open: Gauge,
+    /// Those that had to wait, because nothing came of many others from the same address.
+    pub delayed: Counter,
+}
+
+impl ConnectionMetrics {
+    /// Those of the token endpoint.
+    #[must_use]
+    pub fn new(registry: &mut Registry) -> Self {
+        let Self { open, delayed } = Self::default();
+        registry.register("keywright_open_connections", "Connections to the token endpoint that are open", open.clone());
+        let help = "Connections to the token endpoint that waited, because nothing came of many others from their address";
+        registry.register("keywright_delayed_connections", help, delayed.clone());
+        Self { open, delayed }
+    }
 }
 
 /// Events that the audit log lacks.

@@ -10,7 +10,7 @@ mod settings;
 mod tasks;
 mod trust;
 
-use crate::{cli::RunArgs, interrupt, telemetry};
+use crate::{cli::RunArgs, interrupt, server, telemetry};
 use parts::Replica;
 use settings::Settings;
 use std::{future::Future, net::SocketAddr, time::Duration};
@@ -69,6 +69,10 @@ pub fn run(arguments: &RunArgs) -> Result<(), RunError> {
         tracing::warn!(path = %path.display(), "the wall clock is moved by a test: no image is built so");
         crate::ambient::test_clock::follow(path.clone());
     }
+    // The kernel clears 2 MiB at the first touch of a huge page, and what that thread has to answer waits meanwhile (S13).
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages cannot be switched off");
+    }
     let settings = Settings::read(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;
     let ended = runtime.block_on(start(settings));
@@ -79,8 +83,8 @@ pub fn run(arguments: &RunArgs) -> Result<(), RunError> {
 async fn start(settings: Settings) -> Result<(), RunError> {
     // First of all: a signal before it would end the process at once.
     let interrupted = interrupt::interrupted().map_err(RunError::Runtime)?;
-    let tokens = listen("--listen", settings.listen).await?;
-    let health = listen("--health-listen", settings.health_listen).await?;
+    let tokens = listen("--listen", settings.listen)?;
+    let health = listen("--health-listen", settings.health_listen)?;
     let config = kube::Config::infer().await.map_err(|error| RunError::Kubeconfig(error.to_string()))?;
     let (replica, once) = Replica::new(settings, &config)?;
     tracing::info!(issuer = replica.issuer(), pod = replica.pod(), "this replica");
@@ -137,8 +141,8 @@ struct Stops {
     rest: CancellationToken,
 }
 
-async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|source| RunError::Listen { flag, address, source })
+fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    server::listen(address).map_err(|source| RunError::Listen { flag, address, source })
 }
 
 #[cfg(test)]

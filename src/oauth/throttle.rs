@@ -1,19 +1,21 @@
-//! How many failures and how many tokens are too many (S17, C20, G13). Pure but for the memory that it keeps; the time is handed in
+//! How many failures, tokens and fruitless connections are too many (S14, S17, C20, G13). Pure but for the memory that it keeps; the time is handed in
 //! as a monotonic [`Duration`].
 //!
 //! The secret is checked first, because that is cheap: who presents a right one never learns of the failures of others. Only then
 //! failures are counted, per client id and address, whether there is such a client or not, so that 429 tells no more than 401.
-//! Both limits are those of one replica. They are kept as the generic cell rate algorithm does (ITU-T I.371): one number per
+//! The limits are those of one replica. They are kept as the generic cell rate algorithm does (ITU-T I.371): one number per
 //! key, the time at which it will have used up nothing.
 
+mod fruitless;
+mod sketch;
+
+pub use fruitless::Fruitless;
+use sketch::Sketch;
 use std::{
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
     net::{IpAddr, Ipv6Addr},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -25,8 +27,6 @@ const PROBES: Rate = Rate { interval: 10_000_000_000, tolerance: 60_000_000_000 
 pub const FAILURES: u32 = 20;
 /// After those: one more each time this has passed.
 pub const FAILURE_EVERY: Duration = Duration::from_secs(3);
-/// The sketch: two rows of so many cells, 512 KiB in all, however many addresses and client ids there are.
-const CELLS: usize = 1 << 15;
 /// The clients with a quota, in parts that are locked one at a time.
 const SHARDS: usize = 64;
 
@@ -73,12 +73,11 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Failed authentications per client id and address, in constant memory: a count-min sketch with conservative updates (Estan and
-/// Varghese, 2002). Who shares both cells with a busy key is told 429 too early, where it would have been told 401.
+/// Failed authentications per client id and address. Who shares the cells of a busy key is told 429 too early, where it would have been
+/// told 401.
 pub struct Failures {
     rate: Rate,
-    hasher: RandomState,
-    rows: [Box<[AtomicU64]>; 2],
+    sketch: Sketch,
 }
 
 impl Default for Failures {
@@ -91,8 +90,7 @@ impl Failures {
     /// With another rate than [`FAILURES`] and one every [`FAILURE_EVERY`].
     #[must_use]
     pub fn new(rate: Rate) -> Self {
-        let row = || (0..CELLS).map(|_| AtomicU64::new(0)).collect();
-        Self { rate, hasher: RandomState::new(), rows: [row(), row()] }
+        Self { rate, sketch: Sketch::default() }
     }
 
     /// Counts a failure.
@@ -100,13 +98,9 @@ impl Failures {
     /// # Errors
     /// How long to wait, where there were too many; that one is not counted.
     pub fn count(&self, client_id: &str, address: IpAddr, now: Duration) -> Result<(), Wait> {
-        let now = nanoseconds(now);
-        let cells = self.cells(client_id, address);
-        let clear_at = cells.iter().flatten().map(|cell| cell.load(Relaxed)).min().unwrap_or_default();
-        let next = self.rate.after_one_more(clear_at, now)?;
-        cells.iter().flatten().for_each(|cell| {
-            cell.fetch_max(next, Relaxed);
-        });
+        let cells = self.sketch.cells((client_id, network(address)));
+        let next = self.rate.after_one_more(cells.value(), nanoseconds(now))?;
+        cells.raise(next);
         Ok(())
     }
 
@@ -114,20 +108,8 @@ impl Failures {
     /// the body next (golang.org/x/oauth2) fail once and succeed once at each start, however many start behind one address.
     pub fn forgive(&self, client_id: &str, address: IpAddr, now: Duration) {
         let now = nanoseconds(now);
-        for cell in self.cells(client_id, address).into_iter().flatten() {
-            if cell.load(Relaxed) > now {
-                let less = |clear_at: u64| (clear_at > now).then(|| clear_at.saturating_sub(self.rate.interval));
-                // Nothing is left to take back.
-                let _ = cell.fetch_update(Relaxed, Relaxed, less);
-            }
-        }
-    }
-
-    fn cells(&self, client_id: &str, address: IpAddr) -> [Option<&AtomicU64>; 2] {
-        let hash = self.hasher.hash_one((client_id, network(address)));
-        let place = |bits: u64| usize::try_from(bits).unwrap_or_default() % CELLS;
-        let [first, second] = &self.rows;
-        [first.get(place(hash & 0xffff_ffff)), second.get(place(hash >> 32))]
+        let less = |clear_at: u64| (clear_at > now).then(|| clear_at.saturating_sub(self.rate.interval));
+        self.sketch.cells((client_id, network(address))).lower(less);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     domain::trust_domain::TrustBundles,
     installation::Reach,
     lease::{Candidate, Leadership, Terms},
-    metrics::{self, CertificateMetrics, RememberedAssertions, SigningKeys, SnapshotAge, TokenMetrics},
+    metrics::{self, CertificateMetrics, ConnectionMetrics, RememberedAssertions, SigningKeys, SnapshotAge, TokenMetrics},
     oauth::{
         grant::Lifetimes,
         throttle::{Rate, Throttle},
@@ -38,7 +38,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client, Config};
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use prometheus_client::metrics::counter::Counter;
 use std::{
     pin::pin,
     sync::{Arc, atomic::Ordering},
@@ -76,7 +76,7 @@ pub(super) struct Replica {
     process: String,
     served: Arc<Served>,
     tokens: TokenMetrics,
-    open_connections: Gauge,
+    connections: ConnectionMetrics,
     audit_events_left_out: Counter,
     used_assertions: Arc<UsedAssertions>,
 }
@@ -107,7 +107,7 @@ impl Replica {
         let (heartbeat, readiness) = Heartbeat::new(leases.clone(), identity, links, Pace::default());
         let mut metrics = prometheus_client::registry::Registry::default();
         let tokens = TokenMetrics::new(&mut metrics);
-        let open_connections = metrics::open_connections(&mut metrics);
+        let connections = ConnectionMetrics::new(&mut metrics);
         let audit_events_left_out = metrics::audit_events_left_out(&mut metrics);
         metrics.register_collector(Box::new(SnapshotAge::new(registry.seen())));
         metrics.register_collector(Box::new(SigningKeys::new(registry.snapshot())));
@@ -119,7 +119,7 @@ impl Replica {
             watches: cluster::watches(config).map_err(failed)?,
             served: Arc::new(served),
             tokens,
-            open_connections,
+            connections,
             audit_events_left_out,
             used_assertions,
             leases,
@@ -202,7 +202,8 @@ impl Replica {
         };
         let operations = Operations { registry: metrics, contact: Arc::clone(&self.contact), missing: Box::new(missing) };
         let router = server::operations_router(Arc::new(operations));
-        let listener = Listener { socket: listener, tls: TlsMode::Plain, limits: Limits::default(), open: Gauge::default() };
+        let (tls, limits) = (TlsMode::Plain, Limits::default());
+        let listener = Listener { socket: listener, tls, limits, proxies: Default::default(), metrics: Default::default() };
         tasks.spawn(Task::Health, server::serve(listener, router, stop.clone()));
     }
 
@@ -228,7 +229,8 @@ impl Replica {
         tasks.spawn(Task::Audit, audit::write(events, self.registry.snapshot(), tokio::io::stderr(), stop.clone()));
         let router = server::router(Arc::new(self.endpoint(desk, trust, revocations, audit)));
         let limits = Limits::default().within(open_files());
-        let listener = Listener { socket: listener, tls, limits, open: self.open_connections.clone() };
+        let (proxies, metrics) = (self.settings.trusted_proxies.clone(), self.connections.clone());
+        let listener = Listener { socket: listener, tls, limits, proxies, metrics };
         tasks.spawn(Task::Tokens, server::serve(listener, router, stop.clone()));
         Ok(())
     }

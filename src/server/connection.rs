@@ -1,10 +1,15 @@
 //! One connection from its first byte to its last.
 
 use super::{
-    Limits, Peer, TlsMode,
+    Limits, Listener, Peer, TlsMode,
+    proxies::TrustedProxies,
     respond::{BrokenOff, respond},
 };
-use crate::oauth::Error;
+use crate::{
+    ambient,
+    metrics::ConnectionMetrics,
+    oauth::{Error, throttle::Fruitless},
+};
 use axum::{
     Router,
     body::Body,
@@ -20,6 +25,8 @@ use hyper_util::{
 use prometheus_client::metrics::gauge::Gauge;
 use std::{
     convert::Infallible,
+    error::Error as StdError,
+    net::IpAddr,
     pin::pin,
     sync::{
         Arc,
@@ -28,7 +35,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
@@ -46,7 +53,6 @@ pub(super) struct Connections {
     places: Arc<Semaphore>,
     /// Said so, and not an eighth of the places became free since.
     full: AtomicBool,
-    open: Gauge,
 }
 
 /// One of the connections that may be open at once.
@@ -78,7 +84,19 @@ struct Shared {
     tls: TlsMode,
     router: Router,
     limits: Limits,
+    /// Their connections are those of many: no one's conduct is held against them.
+    proxies: TrustedProxies,
+    fruitless: Fruitless,
+    metrics: ConnectionMetrics,
     shutdown: CancellationToken,
+}
+
+/// What came of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Answers,
+    /// No request was answered, or it was abused.
+    Nothing,
 }
 
 /// What a connection is doing.
@@ -92,10 +110,13 @@ struct Activity {
 }
 
 impl Connections {
-    pub(super) fn new(tls: TlsMode, router: Router, limits: Limits, open: Gauge, shutdown: CancellationToken) -> Self {
+    /// Of a listener whose socket is another's to accept from.
+    pub(super) fn new(listener: Listener, router: Router, shutdown: CancellationToken) -> (TcpListener, Self) {
+        let Listener { socket, tls, limits, proxies, metrics } = listener;
         let places = Arc::new(Semaphore::new(limits.connections));
-        let shared = Shared { protocol: protocol(&limits), tls, router, limits, shutdown };
-        Self { shared: Arc::new(shared), tasks: TaskTracker::new(), places, full: AtomicBool::new(false), open }
+        let (protocol, fruitless) = (protocol(&limits), Fruitless::default());
+        let shared = Shared { protocol, tls, router, limits, proxies, fruitless, metrics, shutdown };
+        (socket, Self { shared: Arc::new(shared), tasks: TaskTracker::new(), places, full: AtomicBool::new(false) })
     }
 
     /// A place for one more connection, once there is one.
@@ -131,16 +152,26 @@ impl Connections {
         let shared = Arc::clone(&self.shared);
         // An answer is one small write: nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
-        let open = Open::new(place, self.open.clone());
+        let open = Open::new(place, shared.metrics.open.clone());
         self.tasks.spawn(async move {
             let _open = open;
-            match &shared.tls {
+            shared.wait_for_turn(peer.0).await;
+            let outcome = match &shared.tls {
                 TlsMode::Plain => shared.serve(stream, peer).await,
                 TlsMode::Tls(acceptor) => match timeout(shared.limits.head, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => shared.serve(stream, peer).await,
-                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                    Err(_) => tracing::debug!("a TLS handshake took too long"),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, "a TLS handshake failed");
+                        Outcome::Nothing
+                    }
+                    Err(_) => {
+                        tracing::debug!("a TLS handshake took too long");
+                        Outcome::Nothing
+                    }
                 },
+            };
+            if outcome == Outcome::Nothing {
+                shared.fruitless.count(peer.0, ambient::boot_time());
             }
         });
     }
@@ -174,23 +205,35 @@ struct Sample {
 }
 
 impl Shared {
-    async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) {
+    /// An address whose connections come to nothing gets its next ones more slowly; not while this replica stops.
+    async fn wait_for_turn(&self, address: IpAddr) {
+        let wait = self.fruitless.wait(address, ambient::boot_time());
+        if wait.is_zero() || self.proxies.trusts(address.to_canonical()) {
+            return;
+        }
+        self.metrics.delayed.inc();
+        tracing::debug!(%address, ?wait, "this address has many connections of which nothing comes: its next one waits");
+        let _ = timeout(wait, self.shutdown.cancelled()).await;
+    }
+
+    async fn serve(self: &Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) -> Outcome {
         let activity = Arc::new(Activity::default());
         let ending = self.shutdown.child_token();
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
-            Arc::clone(&self).answer(request, Arc::clone(&activity), ending.clone())
+            Arc::clone(self).answer(request, Arc::clone(&activity), ending.clone())
         });
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
         let grace = tokio::select! {
-            _ = connection.as_mut() => return,
-            () = activity.abused.notified() => return,
+            ended = connection.as_mut() => return activity.outcome_of(ended),
+            () = activity.abused.notified() => return Outcome::Nothing,
             () = activity.idle(&self.limits) => self.limits.linger,
             () = lingered(&ending, &self.limits) => self.limits.drain,
         };
         connection.as_mut().graceful_shutdown();
         // A peer that does not read, or does not answer HTTP/2's ping, is cut off.
         let _ = timeout(grace, connection).await;
+        activity.outcome()
     }
 
     async fn answer(
@@ -232,7 +275,25 @@ fn with_fate_of_connection(mut response: Response, version: Version, ending: &Ca
     response
 }
 
+/// What h2 says when it ends a connection for a flood of frames (RFC 9113 §7).
+fn is_abuse(error: &(dyn StdError + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.filter_map(|error| error.downcast_ref::<h2::Error>()).any(|error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
+}
+
 impl Activity {
+    fn outcome_of(&self, ended: Result<(), Box<dyn StdError + Send + Sync>>) -> Outcome {
+        match ended {
+            Err(error) if is_abuse(&*error) => Outcome::Nothing,
+            _ => self.outcome(),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        let answered = self.ended.load(Relaxed).saturating_sub(self.taken_back.load(Relaxed));
+        if answered > 0 { Outcome::Answers } else { Outcome::Nothing }
+    }
+
     /// Ends when the connection was idle for too long. Looks at counters instead of clocks, so that a request costs it two
     /// additions. Covers what hyper's header timeout does not: the time until it knows which protocol it speaks, and HTTP/2.
     async fn idle(&self, limits: &Limits) {

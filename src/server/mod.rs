@@ -31,11 +31,12 @@ pub use operations::{Operations, operations_router};
 pub use probe::Strangers;
 pub use tls::TlsMode;
 
+use crate::metrics::ConnectionMetrics;
 use axum::Router;
 use connection::Connections;
-use prometheus_client::metrics::gauge::Gauge;
-use std::time::Duration;
-use tokio::net::TcpListener;
+use proxies::TrustedProxies;
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 /// A socket that is listened at, and what is asked of those who connect.
@@ -46,8 +47,26 @@ pub struct Listener {
     pub tls: TlsMode,
     /// The limits of its connections.
     pub limits: Limits,
-    /// How many connections are open.
-    pub open: Gauge,
+    /// Those whose connections are others': none of them waits because of what came of others of theirs.
+    pub proxies: TrustedProxies,
+    /// What is counted.
+    pub metrics: ConnectionMetrics,
+}
+
+/// Connections that are established and not yet accepted, as far as `net.core.somaxconn` allows. The 128 of the standard library are fewer
+/// than the pods that may start at the same time, and who finds no place tries again after a second.
+const BACKLOG: u32 = 4096;
+
+/// Listens at an address.
+///
+/// # Errors
+/// As the system says, such as where something listens there already.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As the standard library does: another process listened there a moment ago.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `router` until `shutdown`, then finishes what is in flight.
@@ -59,8 +78,7 @@ pub struct Listener {
 /// have [`Limits::linger`] for one more request, whose answer tells the client to close; requests in flight have
 /// [`Limits::drain`] more. Readiness is the caller's: it goes first, and long enough before.
 pub async fn serve(listener: Listener, router: Router, shutdown: CancellationToken) {
-    let Listener { socket, tls, limits, open } = listener;
-    let connections = Connections::new(tls, router, limits, open, shutdown.clone());
+    let (socket, connections) = Connections::new(listener, router, shutdown.clone());
     loop {
         tokio::select! {
             () = take(&socket, &connections) => {}

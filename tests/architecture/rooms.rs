@@ -324,6 +324,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "aws_lc_rs",
             "axum",
             "base64",
+            "h2",
             "http_body_util",
             "hyper",
             "hyper_util",

@@ -3,9 +3,9 @@
 
 use crate::{
     fixture::{Replica, SECRET},
-    served::{Served, impatient},
+    served::{PROXY, Served, impatient, until_closed},
 };
-use keywright::server::{Limits, TlsMode};
+use keywright::server::{Limits, TlsMode, listen};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -28,11 +28,11 @@ async fn honest(served: &Served, requests: usize) {
 
 async fn open_are(served: &Served, count: i64) {
     let open = async {
-        while served.open.get() != count {
+        while served.connections.open.get() != count {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, open).await.unwrap_or_else(|_| panic!("{} connections are open, not {count}", served.open.get()));
+    timeout(PATIENCE, open).await.unwrap_or_else(|_| panic!("{} connections are open, not {count}", served.connections.open.get()));
 }
 
 /// S13: who comes while as many connections are open as may be is served once one of them is over.
@@ -48,6 +48,73 @@ async fn more_connections_than_may_be_open_wait_for_their_turn() {
     honest(&served, 3).await;
     drop(silent);
     open_are(&served, 0).await;
+}
+
+/// Connections from this address that send nothing, until one of them has to wait; or 1,000, as many as the rate allows of in ten seconds.
+async fn come_to_nothing(served: &Served, address: &str) {
+    let nothing = async || {
+        let mut stream = served.connect_from(address).await;
+        stream.shutdown().await.unwrap();
+        until_closed(&mut stream).await
+    };
+    for _ in 0..10 {
+        futures::future::join_all((0..100).map(|_| nothing())).await;
+        if served.connections.delayed.get() > 0 {
+            return;
+        }
+    }
+}
+
+/// More start at once than the standard library lets wait: none has to try again.
+#[tokio::test]
+async fn hundreds_of_connections_may_wait_to_be_accepted() {
+    let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connecting = futures::future::join_all((0..300).map(|_| TcpStream::connect(address)));
+    let waiting = timeout(PATIENCE, connecting).await.expect("each has its place in the queue");
+    assert!(waiting.iter().all(Result::is_ok));
+    for _ in &waiting {
+        assert!(timeout(Duration::ZERO, listener.accept()).await.is_ok(), "a connection that the client has is not here");
+    }
+}
+
+/// S14: who makes connections of which nothing comes waits for his next ones; others do not, nor do those behind a trusted proxy.
+#[tokio::test]
+async fn an_address_whose_connections_come_to_nothing_is_slowed_down_and_still_served() {
+    let served = Served::new().await;
+    come_to_nothing(&served, PROXY).await;
+    assert_eq!(served.connections.delayed.get(), 0);
+    come_to_nothing(&served, "127.0.0.2").await;
+    let delayed = served.connections.delayed.get();
+    assert_ne!(delayed, 0);
+    honest(&served, 1).await;
+    assert_eq!(served.connections.delayed.get(), delayed);
+    let mut shares_the_address = served.connect_from("127.0.0.2").await;
+    shares_the_address.write_all(b"GET /oauth2/jwks HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(until_closed(&mut shares_the_address).await.starts_with("HTTP/1.1 200 "));
+}
+
+/// S14: floods of resets, by whoever begins again as soon as he is cut off; answers before the flood excuse nothing.
+#[tokio::test]
+async fn an_address_that_floods_is_slowed_down() {
+    let served = Served::new().await;
+    let answer = [frame(HEADERS, END_STREAM | END_HEADERS, 1, GET), frame(PING, 0, 0, &[7; 8])].concat();
+    let reset = |stream| [frame(HEADERS, END_STREAM | END_HEADERS, stream, GET), frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())];
+    let resets = (1..200).flat_map(|index| reset(2 * index + 1)).flatten().collect::<Vec<_>>();
+    let flood = async || {
+        let mut stream = served.connect_from("127.0.0.2").await;
+        stream.write_all(&[PREFACE, &answer].concat()).await.unwrap();
+        answered(&mut stream, DATA).await.unwrap();
+        let _ = stream.write_all(&resets).await;
+        until_closed(&mut stream).await
+    };
+    let slowed_down = async {
+        while served.connections.delayed.get() == 0 {
+            futures::future::join_all((0..100).map(|_| flood())).await;
+        }
+    };
+    timeout(PATIENCE, slowed_down).await.expect("one of them waits");
+    honest(&served, 1).await;
 }
 
 /// What a process may open is shared with the rest of it.
@@ -71,6 +138,7 @@ async fn slow_connections_keep_nobody_from_a_token() {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const PING: u8 = 0x6;

@@ -2,12 +2,18 @@
 
 use crate::fixture::{ISSUER, InContact, Replica};
 use axum::Router;
-use keywright::server::{BodyLimits, Limits, Listener, TlsMode, serve};
-use prometheus_client::metrics::gauge::Gauge;
+use keywright::{
+    metrics::ConnectionMetrics,
+    server::{
+        BodyLimits, Limits, Listener, TlsMode, listen,
+        proxies::{TrustedProxies, network},
+        serve,
+    },
+};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpSocket, TcpStream},
     task::JoinHandle,
     time::timeout,
 };
@@ -16,11 +22,14 @@ use tokio_util::sync::CancellationToken;
 /// Longer than anything here may take, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The address of a proxy that it trusts.
+pub(crate) const PROXY: &str = "127.0.0.3";
+
 /// A listener that runs until it is dropped.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
-    /// Its open connections.
-    pub(crate) open: Gauge,
+    /// What it counts of its connections.
+    pub(crate) connections: ConnectionMetrics,
     pub(crate) shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -42,13 +51,14 @@ impl Served {
     }
 
     pub(crate) async fn with(router: Router, tls: TlsMode, limits: Limits) -> Self {
-        let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let socket = listen(([127, 0, 0, 1], 0).into()).unwrap();
         let address = socket.local_addr().unwrap();
-        let open = Gauge::default();
-        let listener = Listener { socket, tls, limits, open: open.clone() };
+        let connections = ConnectionMetrics::default();
+        let proxies = TrustedProxies::new(vec![network(PROXY).unwrap()]);
+        let listener = Listener { socket, tls, limits, proxies, metrics: connections.clone() };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, router, shutdown.clone()));
-        Self { address, open, shutdown, task }
+        Self { address, connections, shutdown, task }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -57,6 +67,13 @@ impl Served {
 
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// From another address than everybody else's.
+    pub(crate) async fn connect_from(&self, address: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+        socket.connect(self.address).await.unwrap()
     }
 
     /// Sends bytes, and returns all that comes until the server closes the connection.
