@@ -23,6 +23,7 @@ use crate::{
     },
     keys::DigestKey,
     registry::snapshot::Snapshot,
+    replica::contact::Moment,
 };
 use jiff::Timestamp;
 use std::{hint::black_box, net::IpAddr, sync::LazyLock};
@@ -44,8 +45,8 @@ pub struct Authority<'s, 'a> {
     pub trust: &'a TrustBundles,
     /// What was asked on behalf of this request.
     pub answered: Answered,
-    /// The wall clock.
-    pub now: Timestamp,
+    /// Both clocks.
+    pub now: Moment,
 }
 
 /// What a request may depend on that this replica does not know.
@@ -173,7 +174,7 @@ fn by_secret<'s>(
     presentation: Presentation,
     authority: &Authority<'s, '_>,
 ) -> Result<Authenticated<'s>, Error> {
-    let acceptance = |known: &Credential| acceptance(known, authority.now, authority.snapshot.clients_agreed);
+    let acceptance = |known: &Credential| acceptance(known, authority.now.wall, authority.snapshot.clients_agreed);
     let matching = matching_credential(registered, secret, authority.digest, acceptance);
     match (registered, matching) {
         (Some(registered), Some((credential, acceptance))) if may_present(&registered.client, presentation) => match acceptance {

@@ -29,7 +29,7 @@ pub(super) fn verify<'s>(client_id: &str, assertion: &Assertion, authority: &Aut
     };
     let is_signed = assertion.is_signed_by(keys, &[]);
     let is_for_us = is_addressed_to(authority.issuer, &assertion.audience, AssertionProfile::Rfc10070);
-    if !(is_signed && is_for_us && assertion.is_timely(LIFE, authority.now.as_second())) {
+    if !(is_signed && is_for_us && assertion.is_timely(LIFE, authority.now.wall.as_second())) {
         return Err(Error::InvalidClient);
     }
     let known = authn::asserted(client_id, assertion, authority.snapshot);

@@ -46,12 +46,12 @@ pub(super) fn verify(client_id: &str, assertion: &Assertion, client: Option<&Cli
     let (Some(client), Some(PrivateKeyJwt { profile, .. }), true) = (client, registered, is_signed) else {
         return Err(Error::InvalidClient);
     };
-    let now = authority.now.as_second();
+    let now = authority.now.wall.as_second();
     let is_its_own = assertion.issuer.as_deref() == Some(client_id) && assertion.subject == client_id;
     let is_for_us = is_addressed_to(authority.issuer, &assertion.audience, *profile);
     match &assertion.id {
         Some(id) if is_its_own && is_for_us && assertion.is_timely(LIFE, now) && !client.disabled && !id.is_empty() => {
-            let noted = authority.used.note(&client.id, id, assertion.ends_at(LIFE), now);
+            let noted = authority.used.note(&client.id, id, assertion.ends_at(LIFE), authority.now);
             noted.map_err(|refused| if refused == Refused::Used { Error::InvalidClient } else { Error::TooManyTokens(COME_BACK) })
         }
         _ => Err(Error::InvalidClient),

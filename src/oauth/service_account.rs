@@ -67,7 +67,7 @@ pub(super) fn is_one(assertion: &Assertion, cluster: Option<&ClusterIssuer>) -> 
 /// [`Error::InvalidClient`], whatever the reason; [`Error::Unavailable`] where the cluster's keys are not to be had.
 pub(super) fn verify<'s>(client_id: &str, assertion: &Assertion, authority: &Authority<'s, '_>) -> Result<Verdict<'s>, Error> {
     let Answered { keys_are_fresh, review } = authority.answered;
-    let cluster = Cluster { known: authority.cluster, keys_are_fresh, issuer: authority.issuer, now: authority.now };
+    let cluster = Cluster { known: authority.cluster, keys_are_fresh, issuer: authority.issuer, now: authority.now.wall };
     if let Proof::Asks(question) = cluster.proves(assertion)? {
         return Ok(Verdict::Asks(question));
     }

@@ -107,7 +107,7 @@ fn authenticated<'s>(
     let is_assertion = presented.is_some_and(|presented| matches!(presented.proof, Proof::Assertion(_)));
     let cluster = is_assertion.then(|| endpoint.service_accounts.issuer()).flatten();
     let (issuer, used, trust) = (&endpoint.issuer, &endpoint.used_assertions, endpoint.trust.load());
-    let authority = Authority { snapshot, digest, issuer, used, cluster: cluster.as_deref(), trust: &trust, answered, now: moment.wall };
+    let authority = Authority { snapshot, digest, issuer, used, cluster: cluster.as_deref(), trust: &trust, answered, now: moment };
     let found = authenticate(presented, &authority);
     let client_id = presented.map_or("", |presented| presented.client_id.as_str());
     let failures = &endpoint.throttle.failures;
