@@ -45,6 +45,11 @@ async fn an_api_that_verifies_refuses_every_probe() {
     let probed = place.condition("AllRefused", "").await;
     let host = api.url.trim_start_matches("http://").trim_end_matches("/invoices");
     assert!(probed.status == "True" && probed.message.contains(host) && !probed.message.contains("/invoices"), "{probed:?}");
+    // On its way to this machine nobody reads a token. That this address is one of this machine the command does not know.
+    let far = place.probed_at(&api.url.replace("127.0.0.1", "0.0.0.0")).await;
+    for (output, warned) in [(&output, false), (&far, true)] {
+        assert_eq!((output.status.code(), output.stderr.contains("sent in clear")), (Some(0), warned), "{output:?}");
+    }
 
     // Without a right token it is not known whether it refuses everything.
     let output = place.probe(&api, &["-o", "json"]).await;

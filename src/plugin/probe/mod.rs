@@ -25,7 +25,10 @@ use kube::ResourceExt as _;
 use own_token::Expected;
 use sender::Sender;
 use serde_json::json;
-use std::path::PathBuf;
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 use verdict::{Answer, NO_TOKEN, Outcome, REVOKED};
 use zeroize::Zeroizing;
 
@@ -198,6 +201,13 @@ async fn outcome(cluster: &Cluster, target: &Target, arguments: &ProbeArgs) -> R
     let expected = Expected { issuer: &target.issuer, audience: &target.audience, now: ambient::now() };
     let right = expected.read(arguments.token_file.as_ref()).map_err(PluginError::Probe)?;
     let revoked = expected.read(arguments.revoked_token_file.as_ref()).map_err(PluginError::Probe)?;
+    if right.is_some() && sender::is_in_clear(&arguments.url) {
+        // Nobody may be reading.
+        let _ = writeln!(
+            io::stderr(),
+            "warning: the URL is plain http: a right token is sent in clear, and good for whoever reads it on the way"
+        );
+    }
     let sender = Sender::new(&arguments.method, &arguments.url, arguments.ca.as_deref()).map_err(PluginError::Probe)?;
     let mut answers = vec![(NO_TOKEN, sender.without_token().await.map_err(PluginError::Probe)?)];
     let right = with(&sender, right.as_ref()).await;

@@ -4,7 +4,7 @@ use super::{ProbeError, verdict::Answer};
 use crate::{ambient, causes};
 use futures::{StreamExt as _, stream};
 use std::{path::Path, time::Duration};
-use url::Url;
+use url::{Host, Url};
 
 /// Time to connect.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -76,4 +76,38 @@ pub(super) fn trusting(pem: Option<&str>) -> Result<reqwest::Client, String> {
         builder = builder.tls_certs_only(certificates);
     }
     builder.build().map_err(unusable)
+}
+
+/// Whether others on the way can read what this URL is sent: plain HTTP, neither to this machine nor to a Service of the cluster.
+pub(super) fn is_in_clear(url: &Url) -> bool {
+    let is_near = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || [".svc", ".svc.cluster.local"].iter().any(|suffix| name.ends_with(suffix)),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "http" && !is_near
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_to_far_away_is_in_clear() {
+        for (url, expected) in [
+            ("http://invoices.example.com/", true),
+            ("http://svc/", true),
+            ("http://192.0.2.1:8080/", true),
+            ("http://localhost.example.com/", true),
+            ("https://invoices.example.com/", false),
+            ("http://localhost:8080/", false),
+            ("http://127.0.0.1/", false),
+            ("http://[::1]/", false),
+            ("http://invoices.shop.svc/", false),
+            ("http://invoices.shop.svc.cluster.local:8080/", false),
+        ] {
+            assert_eq!(is_in_clear(&Url::parse(url).unwrap()), expected, "{url}");
+        }
+    }
 }
