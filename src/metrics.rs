@@ -1,8 +1,11 @@
-//! All metrics, by name. Labels come from enums alone: nothing of a request ever becomes one (H09, S8).
+//! All metrics, by name. Labels come from enums, or are the trust domains of the policy: nothing of a request ever becomes one (H09, S8).
 
 use crate::{
     ambient,
-    domain::key_rotation::Stage,
+    domain::{
+        key_rotation::Stage,
+        trust_domain::{Trust, TrustBundles},
+    },
     keys::certificate::ServingCertificate,
     oauth::{Error, error::Code, used::UsedAssertions},
     registry::{Seen, snapshot::Snapshot},
@@ -250,6 +253,44 @@ fn stage_label(stage: Stage) -> &'static str {
         Stage::Active => "active",
         Stage::Prepared => "prepared",
         Stage::Retired => "retired",
+    }
+}
+
+/// The bundles of the trust domains: whether each can be used as it is now, and how many keys are in use.
+pub struct Bundles(Arc<ArcSwap<TrustBundles>>);
+
+impl Bundles {
+    /// Reads what is known of them.
+    #[must_use]
+    pub fn new(known: Arc<ArcSwap<TrustBundles>>) -> Self {
+        Self(known)
+    }
+}
+
+impl fmt::Debug for Bundles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bundles")
+    }
+}
+
+impl Collector for Bundles {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let known = self.0.load();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let help = "Whether the bundle of a trust domain can be used as its ConfigMap has it now";
+        let mut usable = encoder.encode_descriptor("keywright_trust_bundle_usable", help, None, MetricType::Gauge)?;
+        for name in known.names() {
+            usable.encode_family(&[("trust_domain", name)])?.encode_gauge(&i64::from(known.fault(name).is_none()))?;
+        }
+        let help = "Keys that this replica verifies the JWT-SVIDs of a trust domain with; with none they are answered 503";
+        let mut keys = encoder.encode_descriptor("keywright_trust_bundle_keys", help, None, MetricType::Gauge)?;
+        for name in known.names() {
+            let count = if let Trust::Keys(keys) = known.of(name) { keys.len() } else { 0 };
+            keys.encode_family(&[("trust_domain", name)])?.encode_gauge(&i64::try_from(count).unwrap_or(i64::MAX))?;
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,6 @@ mod parts;
 mod served;
 mod settings;
 mod tasks;
-mod trust;
 
 use crate::{cli::RunArgs, interrupt, server, telemetry};
 use parts::Replica;

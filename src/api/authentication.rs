@@ -36,7 +36,7 @@ pub struct Authentication {
 #[serde(rename_all = "camelCase")]
 pub struct Spiffe {
     /// Their SPIFFE IDs, of trust domains that the platform's policy names: below `spiffe://<trust domain>/ns/<own namespace>/`; other ones
-    /// need the policy's word.
+    /// need the policy's word. While the bundle of one of their trust domains cannot be used, Ready is False (TrustBundleUnavailable).
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 2048)))]
     #[x_kube(merge_strategy = ListMerge::Set, validation = rules::spiffe_ids())]
     pub ids: Vec<String>,

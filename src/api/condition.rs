@@ -73,6 +73,8 @@ pub enum Reason {
     PolicyViolation,
     /// No signing key of the algorithm asked for.
     SigningKeyUnavailable,
+    /// Client: the bundle of a trust domain of its workloads cannot be used.
+    TrustBundleUnavailable,
     /// The spec contradicts itself.
     InvalidSpec,
     /// Client: `spec.disabled`.
@@ -184,6 +186,7 @@ impl Reason {
             Self::ClientIdConflict => "ClientIdConflict",
             Self::PolicyViolation => "PolicyViolation",
             Self::SigningKeyUnavailable => "SigningKeyUnavailable",
+            Self::TrustBundleUnavailable => "TrustBundleUnavailable",
             Self::InvalidSpec => "InvalidSpec",
             Self::Disabled => "Disabled",
             Self::StatusUnreadable => "StatusUnreadable",

@@ -7,6 +7,7 @@ mod restarts;
 mod secretless;
 mod settled;
 mod steps;
+mod trust;
 
 use super::{
     Controller, Fault, Holding, apply,
@@ -315,6 +316,7 @@ impl Work<'_> {
         Grants {
             missing: (!lines.is_empty()).then(|| lines.join("; ")),
             unsigned: algorithms.into_iter().find(|algorithm| !self.keys.active.contains_key(algorithm)).map(Algorithm::as_str),
+            untrusted: self.untrusted(),
         }
     }
 

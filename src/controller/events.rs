@@ -127,10 +127,18 @@ impl Events {
 
     /// Where a new reason of Ready is worth a warning.
     pub(crate) fn warned(&self, client: &OAuthClient, ready: &Finding) {
+        use Reason::TrustBundleUnavailable;
         use Reason::{AccessDenied, ClientIdConflict, ControllerConflict, InvalidSpec, PolicyViolation, SecretConflict, StatusUnreadable};
         let is_worth_it = matches!(
             ready.reason,
-            AccessDenied | ClientIdConflict | ControllerConflict | InvalidSpec | PolicyViolation | SecretConflict | StatusUnreadable
+            AccessDenied
+                | ClientIdConflict
+                | ControllerConflict
+                | InvalidSpec
+                | PolicyViolation
+                | SecretConflict
+                | StatusUnreadable
+                | TrustBundleUnavailable
         );
         if is_worth_it {
             self.say(client, EventType::Warning, ready.reason.as_str(), &ready.message);

@@ -3,16 +3,22 @@
 use super::verdict::{Finding, Verdict};
 use crate::{
     api::{self, Reason},
-    domain::credential::{Credential, CredentialState},
+    domain::{
+        credential::{Credential, CredentialState},
+        trust_domain::BundleFault,
+    },
+    policy::TrustDomain,
 };
 
-/// What the owners of the APIs grant a client now.
+/// What a client may have now, and what it lacks that others have to give.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Grants {
     /// What is missing, with the lines that its owner would have to add.
     pub(crate) missing: Option<String>,
     /// The signing algorithm of which there is no key.
     pub(crate) unsigned: Option<&'static str>,
+    /// Which trust domain of its workloads has no bundle, and where it would have to be.
+    pub(crate) untrusted: Option<String>,
 }
 
 impl Grants {
@@ -34,6 +40,8 @@ pub(crate) fn verdict(grants: &Grants, credentials: &[Credential], disabled: boo
         Finding::no(Reason::Disabled, "spec.disabled is true: the client gets no token")
     } else if let Some(algorithm) = grants.unsigned {
         Finding::no(Reason::SigningKeyUnavailable, format!("no {algorithm} signing key is active yet: the leader makes it"))
+    } else if let Some(lines) = &grants.untrusted {
+        Finding::no(Reason::TrustBundleUnavailable, lines)
     } else if let Some(lines) = &grants.missing {
         Finding::no(Reason::AccessDenied, lines)
     } else if overlapping > 0 {
@@ -53,6 +61,16 @@ pub(crate) fn pending(grants: &Grants, why: impl Into<String>) -> Verdict {
         authorized: Some(grants.authorized()),
         synced: Some(Finding::no(Reason::Pending, why)),
     }
+}
+
+/// Of a trust domain whose bundle cannot be used. `namespace`: the release's. Neither Stalled nor a matter of waiting for: what publishes
+/// the bundle may be installed a moment later.
+pub(crate) fn untrusted(domain: &TrustDomain, namespace: &str, fault: &BundleFault) -> String {
+    let TrustDomain { name, config_map, key } = domain;
+    format!(
+        "no bundle of the trust domain {name}: the ConfigMap {namespace}/{config_map} (key {key}) {fault}. Have the platform's owner see to it that the SPIFFE \
+         bundle of {name} is published there. Until then JWT-SVIDs of {name} are answered 503 by every replica that has not read one before; the others go on with that one"
+    )
 }
 
 /// After the register write.

@@ -1,10 +1,13 @@
 //! Workloads of SPIFFE: what they are called (SPIFFE-ID §2), and the keys that the JWT-SVIDs of their trust domain are signed with
 //! (SPIFFE Trust Domain and Bundle §4).
 
+mod bundles;
+
 use super::jwk::{JwkError, VerificationKey};
+pub use bundles::{BundleFault, Trust, TrustBundles};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::fmt;
 
 /// What every SPIFFE ID begins with.
 const SCHEME: &str = "spiffe://";
@@ -114,7 +117,7 @@ struct Bundle {
 /// # Errors
 /// Where that leaves none, or the text is no bundle.
 pub fn jwt_svid_keys(bundle: &str) -> Result<Vec<VerificationKey>, BundleError> {
-    let Bundle { keys } = serde_json::from_str(bundle).map_err(|error| BundleError::Form(error.to_string()))?;
+    let Bundle { keys } = serde_json::from_str(bundle).map_err(|error| BundleError::Form(where_it_ends(&error)))?;
     let mut read = Vec::new();
     for jwk in keys.iter().filter(|jwk| is_for_jwt_svids(jwk)) {
         match VerificationKey::from_jwk(&signing(jwk)) {
@@ -130,6 +133,12 @@ pub fn jwt_svid_keys(bundle: &str) -> Result<Vec<VerificationKey>, BundleError> 
     }
 }
 
+/// Without the text that was found there: people who may not read the bundle are told what is wrong with it.
+fn where_it_ends(error: &serde_json::Error) -> String {
+    let what = if error.is_data() { "no member \"keys\" with a list of keys" } else { "no JSON" };
+    format!("{what}, at line {}, column {}", error.line(), error.column())
+}
+
 /// A key without `use` is ignored (SPIFFE Trust Domain and Bundle §4.2.2).
 fn is_for_jwt_svids(jwk: &Map<String, Value>) -> bool {
     jwk.get("use").is_some_and(|usage| usage == "jwt-svid")
@@ -143,55 +152,6 @@ fn signing(jwk: &Map<String, Value>) -> Map<String, Value> {
         jwk.entry("alg").or_insert_with(|| json!("RS256"));
     }
     jwk
-}
-
-/// The trust domains of an installation, and what is known of their keys.
-#[derive(Debug, Clone, Default)]
-pub struct TrustBundles(BTreeMap<String, Option<Arc<[VerificationKey]>>>);
-
-/// What is known of one.
-#[derive(Debug, Clone, Copy)]
-pub enum Trust<'b> {
-    /// Its keys.
-    Keys(&'b [VerificationKey]),
-    /// Its bundle was not there yet.
-    NotKnown,
-    /// It is none of this installation's.
-    None,
-}
-
-impl TrustBundles {
-    /// These trust domains, of which nothing is known yet.
-    #[must_use]
-    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        Self(names.into_iter().map(|name| (name, None)).collect())
-    }
-
-    /// The same with these keys of one of them.
-    #[must_use]
-    pub fn with(&self, name: &str, keys: &Arc<[VerificationKey]>) -> Self {
-        let mut all = self.0.clone();
-        if let Some(known) = all.get_mut(name) {
-            *known = Some(Arc::clone(keys));
-        }
-        Self(all)
-    }
-
-    /// What is known of a trust domain.
-    #[must_use]
-    pub fn of(&self, trust_domain: &str) -> Trust<'_> {
-        match self.0.get(trust_domain) {
-            Some(Some(keys)) => Trust::Keys(keys),
-            Some(None) => Trust::NotKnown,
-            None => Trust::None,
-        }
-    }
-
-    /// Whether there is no trust domain.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -287,16 +247,6 @@ mod tests {
         for text in ["", "{}", "[]", "{\"keys\": {}}", "{\"keys\": [7]}", "-----BEGIN CERTIFICATE-----"] {
             assert!(matches!(jwt_svid_keys(text), Err(BundleError::Form(_))), "{text}");
         }
-    }
-
-    #[test]
-    fn a_trust_domain_is_known_not_yet_known_or_none() {
-        let keys: Arc<[VerificationKey]> = jwt_svid_keys(&json!({"keys": [p256()]}).to_string()).unwrap().into();
-        let bundles = TrustBundles::new(["a".to_owned(), "b".to_owned()]).with("a", &keys).with("c", &keys);
-        assert!(matches!(bundles.of("a"), Trust::Keys([_])));
-        assert!(matches!(bundles.of("b"), Trust::NotKnown));
-        assert!(matches!(bundles.of("c"), Trust::None));
-        assert!(!bundles.is_empty() && TrustBundles::default().is_empty());
     }
 
     proptest! {

@@ -11,6 +11,7 @@
 //! What [`Seen`] says was reached is in the snapshot already, but for what it names as unread: that is what the gate of a rotation
 //! rests on.
 
+mod bundles;
 pub mod feed;
 pub mod index;
 mod seen;
@@ -29,6 +30,7 @@ use crate::{
     replica::{Watch, Watched, announcement::EVERYTHING, contact::Moment},
 };
 use arc_swap::ArcSwap;
+use bundles::Bundles;
 use feed::{Event, Source, Unreadable};
 use index::{Index, Touched};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -65,6 +67,7 @@ pub struct Registry {
     seen: watch::Sender<Seen>,
     work: Notify,
     touched: Mutex<Option<mpsc::UnboundedSender<Touched>>>,
+    bundles: Bundles,
 }
 
 /// A kind that the index holds.
@@ -86,6 +89,7 @@ impl Registry {
     #[must_use]
     pub fn new(index: Index) -> Arc<Self> {
         let nothing = Seen::of(Watch::all(index.reach()));
+        let bundles = Bundles::of(index.trust_domains());
         let known = Known { index, reached: nothing.clone(), changed: false, unread_keys: BTreeSet::new() };
         Arc::new(Self {
             known: Mutex::new(known),
@@ -93,6 +97,7 @@ impl Registry {
             seen: watch::Sender::new(nothing),
             work: Notify::new(),
             touched: Mutex::default(),
+            bundles,
         })
     }
 

@@ -7,25 +7,34 @@ use crate::{
         credential::{CredentialId, Digest},
         names::ClientId,
         resource::Algorithm,
+        trust_domain::{BundleFault, Trust},
     },
     installation::{Installation, Reach},
     keys::{
         DigestKey, SigningKey,
         secret::{DIGEST_KEY, entry_name},
     },
+    policy::Policy,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use serde_json::{Value, json};
 
 const DIGEST: [u8; 32] = [7; 32];
+/// RFC 7515 A.3.1.
+const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
 
 fn registry() -> Arc<Registry> {
     registry_of(Reach::Cluster)
 }
 
 fn registry_of(reach: Reach) -> Arc<Registry> {
+    registry_with(Arc::default(), reach)
+}
+
+fn registry_with(policy: Arc<Policy>, reach: Reach) -> Arc<Registry> {
     let installation = Installation {
         name: "default".into(),
         release: "keywright".into(),
@@ -35,7 +44,7 @@ fn registry_of(reach: Reach) -> Arc<Registry> {
         algorithm: Algorithm::Rs256,
         reach,
     };
-    Registry::new(Index::new(Arc::default(), installation))
+    Registry::new(Index::new(policy, installation))
 }
 
 fn name() -> ObjectName {
@@ -218,4 +227,68 @@ fn a_list_of_one_namespace_removes_nothing_in_another() {
     assert!(is_served(&registry));
     registry.handle(&watch("x"), Event::<OAuthClient>::Lapsed { begun: ambient::moment() });
     assert!(!is_served(&registry), "the right to its namespace has gone");
+}
+
+/// K12: of a bundle that becomes usable, or is so no more, the clients of its trust domain hear, and no others; once.
+#[test]
+fn the_clients_of_a_trust_domain_are_looked_at_when_its_bundle_is_spoilt_or_mended() {
+    let policy: Policy = serde_saphyr::from_str(
+        "{trustDomains: [{name: one, bundle: {configMap: b, key: k}}, {name: two, bundle: {configMap: c, key: k}}]}",
+    )
+    .unwrap();
+    let policy = Arc::new(policy);
+    let registry = registry_with(Arc::clone(&policy), Reach::Cluster);
+    let mut objects = vec![client("with-secret", &json!([]))];
+    for name in ["one", "two"] {
+        let mut object = client(name, &json!([]));
+        object.metadata.name = Some(name.to_owned());
+        let spec = json!({"access": [], "authentication": {"spiffe": {"ids": [format!("spiffe://{name}/ns/x/sa/a")]}}});
+        object.spec = serde_json::from_value(spec).unwrap();
+        objects.push(object);
+    }
+    take_in(&registry, listed(objects, vec![], 10));
+    let mut told = registry.tell();
+    let [one, _] = policy.trust_domains() else { panic!() };
+    let config_map = |data: &Value| -> ConfigMap { serde_json::from_value(json!({"metadata": {"name": "b"}, "data": data})).unwrap() };
+    let keys = json!([{"use": "jwt-svid", "kty": "EC", "kid": "a", "crv": "P-256", "x": X, "y": Y}]);
+    let good = || config_map(&json!({"k": json!({"keys": keys}).to_string()}));
+    let listed = |objects, unreadable| Event::Listed { objects, unreadable, version: 1, begun: ambient::moment() };
+    let events = [
+        (listed(vec![], vec![]), Some(BundleFault::NoConfigMap), 1),
+        (Event::Applied { object: config_map(&json!({})), version: 2 }, Some(BundleFault::NoKey), 1),
+        (Event::Applied { object: good(), version: 3 }, None, 1),
+        (Event::Progress { version: 3 }, None, 0),
+        (listed(vec![good()], vec![]), None, 0),
+        (Event::Unreadable { object: unreadable("one"), version: 4 }, Some(BundleFault::Unreadable), 1),
+        (listed(vec![], vec![unreadable("one")]), Some(BundleFault::Unreadable), 0),
+        (listed(vec![good()], vec![]), None, 1),
+        (Event::Lapsed { begun: ambient::moment() }, Some(BundleFault::Forbidden), 1),
+        (Event::Lapsed { begun: ambient::moment() }, Some(BundleFault::Forbidden), 0),
+        (listed(vec![good()], vec![]), None, 1),
+        (Event::Deleted { name: ObjectName::new("auth", "b"), version: 9 }, Some(BundleFault::NoConfigMap), 1),
+    ];
+    for (number, (event, fault, touched)) in events.into_iter().enumerate() {
+        registry.handle_bundle(one, event);
+        let known = registry.trust();
+        assert_eq!((known.load().fault("one"), known.load().fault("two")), (fault.as_ref(), Some(&BundleFault::NotRead)), "{number}");
+        let expected: Vec<Touched> = (0..touched).map(|_| Touched::Client(ObjectName::new("x", "one"))).collect();
+        assert_eq!(std::iter::from_fn(|| told.try_recv().ok()).collect::<Vec<_>>(), expected, "{number}");
+    }
+    assert!(matches!(registry.trust().load().of("one"), Trust::Keys([_])), "the last one that could be used stays in use");
+}
+
+/// Whoever begins to lead waits for the bundles, but not for ever.
+#[tokio::test]
+async fn bundles_are_waited_for() {
+    let policy: Policy = serde_saphyr::from_str("{trustDomains: [{name: one, bundle: {configMap: b, key: k}}]}").unwrap();
+    let policy = Arc::new(policy);
+    let registry = registry_with(Arc::clone(&policy), Reach::Cluster);
+    registry.bundles_read(Duration::from_millis(10)).await;
+    let long = Duration::from_secs(3_600);
+    let mut waiting = Box::pin(registry.bundles_read(long));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    registry.handle_bundle(&policy.trust_domains()[0], Event::Lapsed { begun: ambient::moment() });
+    waiting.await;
+    registry.bundles_read(long).await;
+    registry_of(Reach::Cluster).bundles_read(long).await;
 }

@@ -5,7 +5,6 @@ use super::{
     served::{self, Served},
     settings::{Certificate, Settings},
     tasks::{Task, Tasks},
-    trust,
 };
 use crate::{
     ambient,
@@ -14,10 +13,9 @@ use crate::{
     cli::Role,
     cluster,
     controller::{Controller, Parts},
-    domain::trust_domain::TrustBundles,
     installation::Reach,
     lease::{Candidate, Leadership, Terms},
-    metrics::{self, CertificateMetrics, ConnectionMetrics, RememberedAssertions, SigningKeys, SnapshotAge, TokenMetrics},
+    metrics::{self, Bundles, CertificateMetrics, ConnectionMetrics, RememberedAssertions, SigningKeys, SnapshotAge, TokenMetrics},
     oauth::{
         grant::Lifetimes,
         throttle::{Rate, Throttle},
@@ -35,7 +33,6 @@ use crate::{
     server::{self, BodyLimits, Endpoint, Limits, Listener, Operations, Strangers, TlsMode},
     service_accounts::{desk::Desk, keeper},
 };
-use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client, Config};
 use prometheus_client::metrics::counter::Counter;
@@ -51,6 +48,9 @@ use tokio_util::sync::CancellationToken;
 const ANSWER: Duration = Duration::from_secs(15);
 /// The same for Leases, which must not wait.
 const LEASE_ANSWER: Duration = Duration::from_secs(3);
+
+/// How long a leader waits for bundles that it may not be able to read, before it says so of the clients that need them.
+const BUNDLES: Duration = Duration::from_secs(5);
 
 /// How many files the process may open: as many as it may allow itself. Container runtimes give it a limit of 1024 that programs are
 /// meant to raise, because some of them use `select`.
@@ -111,6 +111,7 @@ impl Replica {
         let audit_events_left_out = metrics::audit_events_left_out(&mut metrics);
         metrics.register_collector(Box::new(SnapshotAge::new(registry.seen())));
         metrics.register_collector(Box::new(SigningKeys::new(registry.snapshot())));
+        metrics.register_collector(Box::new(Bundles::new(registry.trust())));
         let served = Served { metrics: CertificateMetrics::new(&mut metrics), ..Served::default() };
         let used_assertions: Arc<UsedAssertions> = Arc::default();
         metrics.register_collector(Box::new(RememberedAssertions::new(Arc::clone(&used_assertions))));
@@ -166,6 +167,11 @@ impl Replica {
         if *reach == Reach::Cluster {
             let namespaces = Source::new(Api::all(self.watches.clone()));
             tasks.spawn(Task::Namespaces, registry().follow::<Namespace>(None, namespaces, wanted(), stop.clone()));
+        }
+        for domain in self.settings.policy.trust_domains() {
+            let source = Source::at(self.watches.clone(), Some(&self.settings.installation.namespace));
+            let source = source.with_fields(format!("metadata.name={}", domain.config_map));
+            tasks.spawn(Task::Trust, registry().follow_bundle(domain.clone(), source, stop.clone()));
         }
         let keys = self.own_secret(&self.settings.installation.release().keys().name);
         tasks.spawn(Task::Keys, registry().follow_keys(keys, wanted(), stop.clone()));
@@ -224,10 +230,9 @@ impl Replica {
         let (installation, pod) = (&self.settings.installation, &self.settings.pod);
         let keeper = revocation::keeper::Keeper::new(&self.reviews, self.watches.clone(), installation, pod, keeping);
         tasks.spawn(Task::Revocations, keeper.run(stop.clone()));
-        let trust = self.trust(tasks, stop);
         let (audit, events) = audit::Desk::new(self.settings.audit_successes, self.audit_events_left_out.clone());
         tasks.spawn(Task::Audit, audit::write(events, self.registry.snapshot(), tokio::io::stderr(), stop.clone()));
-        let router = server::router(Arc::new(self.endpoint(desk, trust, revocations, audit)));
+        let router = server::router(Arc::new(self.endpoint(desk, revocations, audit)));
         let limits = Limits::default().within(open_files());
         let (proxies, metrics) = (self.settings.trusted_proxies.clone(), self.connections.clone());
         let listener = Listener { socket: listener, tls, limits, proxies, metrics };
@@ -290,26 +295,7 @@ impl Replica {
         });
     }
 
-    /// Follows the bundles of the trust domains of SPIFFE.
-    fn trust(&self, tasks: &mut Tasks, stop: &CancellationToken) -> Arc<ArcSwap<TrustBundles>> {
-        let domains = self.settings.policy.trust_domains();
-        let bundles = TrustBundles::new(domains.iter().map(|domain| domain.name.clone()));
-        let known = Arc::new(ArcSwap::from_pointee(bundles));
-        for domain in domains {
-            let api = Api::namespaced(self.watches.clone(), &self.settings.installation.namespace);
-            let source = Source::new(api).with_fields(format!("metadata.name={}", domain.config_map));
-            tasks.spawn(Task::Trust, trust::follow(source, domain.clone(), Arc::clone(&known), stop.clone()));
-        }
-        known
-    }
-
-    fn endpoint(
-        &self,
-        service_accounts: Desk,
-        trust: Arc<ArcSwap<TrustBundles>>,
-        revocations: revocation::desk::Desk,
-        audit: audit::Desk,
-    ) -> Endpoint {
+    fn endpoint(&self, service_accounts: Desk, revocations: revocation::desk::Desk, audit: audit::Desk) -> Endpoint {
         let policy = &self.settings.policy;
         Endpoint {
             snapshot: self.registry.snapshot(),
@@ -322,7 +308,7 @@ impl Replica {
             used_assertions: Arc::clone(&self.used_assertions),
             ping_federate_paths: self.settings.ping_federate_paths,
             strangers: self.settings.verifier_probes.then(Strangers::default),
-            trust,
+            trust: self.registry.trust(),
             service_accounts,
             revocations,
             throttle: Throttle::new(policy.quota.map(rate)).with_introspections(policy.introspection_quota.map(rate)),
@@ -352,7 +338,11 @@ async fn lead(controller: Controller, mut leadership: Leadership, registry: Arc<
         let term = stop.child_token();
         let mut work = pin!(async {
             // What is not known yet would look as if it were not there.
-            let listed = async { seen.wait_for(|seen| seen.all_listed().is_some()).await.is_ok() };
+            let listed = async {
+                let listed = seen.wait_for(|seen| seen.all_listed().is_some()).await.is_ok();
+                registry.bundles_read(BUNDLES).await;
+                listed
+            };
             tokio::select! {
                 true = listed => controller.lead(term.clone()).await,
                 () = term.cancelled() => {}

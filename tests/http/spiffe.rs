@@ -9,9 +9,8 @@ use keywright::{
     ambient,
     domain::{
         client::RegisteredClient,
-        jwk::VerificationKey,
         resource::Algorithm,
-        trust_domain::{TrustBundles, WorkloadId, jwt_svid_keys},
+        trust_domain::{TrustBundles, WorkloadId},
     },
 };
 use serde_json::{Value, json};
@@ -55,8 +54,8 @@ fn publish(replica: &Replica, trust_domain: &str, signers: &[&Signer]) {
             Value::Object(jwk)
         })
         .collect();
-    let keys: Arc<[VerificationKey]> = jwt_svid_keys(&json!({"keys": keys, "spiffe_sequence": 1}).to_string()).unwrap().into();
-    replica.trust.store(Arc::new(TrustBundles::with(&replica.trust.load(), trust_domain, &keys)));
+    let bundle = json!({"keys": keys, "spiffe_sequence": 1}).to_string();
+    replica.trust.store(Arc::new(TrustBundles::found(&replica.trust.load(), trust_domain, Ok(&bundle))));
 }
 
 /// The usual one: the client billing.pod is the workload worker of example.org.

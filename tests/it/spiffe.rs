@@ -1,24 +1,36 @@
-//! Clients that are workloads of SPIFFE: K12, with a bundle that is published as SPIRE does it.
+//! Clients that are workloads of SPIFFE: K12, with a bundle that is published as SPIRE does it. While none can be used their clients say so.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::events::v1::Event;
 use keywright::ambient;
+use keywright::api::OAuthClient;
 use keywright::keys::jwks::Jwks;
-use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::clients::mounted;
+use crate::cluster::proxy::{Proxy, calls};
 use crate::cluster::{ControlPlane, eventually};
 use crate::operator::{Operator, SOON, Setup};
 use crate::secretless::Key;
 use crate::teams::{INVOICES, Teams, WORKER};
 use crate::token_command::{assert_failed, command, ended};
-use crate::workload::{Answer, Credentials, answer};
+use crate::workload::{Answer, Credentials, answer, condition};
 
 const TRUST_DOMAIN: &str = r#"policy.trustDomains=[{"name":"example.org","bundle":{"configMap":"spire-bundle","key":"bundle.spiffe"}}]"#;
+
+/// A second one, to which nothing happens.
+const TRUST_DOMAINS: &str = r#"policy.trustDomains=[
+    {"name":"example.org","bundle":{"configMap":"spire-bundle","key":"bundle.spiffe"}},
+    {"name":"other.example","bundle":{"configMap":"other-bundle","key":"bundle.spiffe"}}
+]"#;
+
+const UNAVAILABLE: &str = "TrustBundleUnavailable";
 
 /// A JWT-SVID, by a library that is not ours.
 fn svid(key: &Key, subject: &str, audience: &str) -> String {
@@ -51,9 +63,13 @@ fn bundle(keys: &[&Key]) -> String {
 }
 
 async fn publish(config_maps: &Api<ConfigMap>, bundle: &str) {
-    let data = BTreeMap::from([("bundle.spiffe".to_owned(), bundle.to_owned())]);
-    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "spire-bundle"}, "data": data});
-    config_maps.patch("spire-bundle", &PatchParams::apply("spire"), &Patch::Apply(object)).await.unwrap();
+    publish_as(config_maps, "spire-bundle", "bundle.spiffe", bundle).await;
+}
+
+async fn publish_as(config_maps: &Api<ConfigMap>, name: &str, key: &str, bundle: &str) {
+    let data = BTreeMap::from([(key.to_owned(), bundle.to_owned())]);
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
+    config_maps.patch(name, &PatchParams::apply("spire"), &Patch::Apply(object)).await.unwrap();
 }
 
 async fn answers(operator: &Operator<'_>, credentials: &Credentials, svid: &str, status: u16) {
@@ -75,7 +91,9 @@ async fn a_workload_gets_tokens_and_its_bundle_is_followed() {
     let subject = format!("spiffe://example.org/ns/{}/sa/worker", teams.billing);
     teams.apply(INVOICES).await;
     teams.apply(&format!("{WORKER}  authentication: {{spiffe: {{ids: ['{subject}']}}}}\n")).await;
-    let credentials = operator.credentials(&teams.billing, "worker").await;
+    // Not ready, but its Secret says everything.
+    operator.client_is(&teams.billing, "worker", UNAVAILABLE).await;
+    let credentials = Credentials::read(&teams.kube, &teams.billing, "worker").await;
     assert_eq!(credentials.get("client-authentication-method"), "spiffe_jwt");
     assert!(!credentials.0.contains_key("client-secret"), "{credentials:?}");
 
@@ -113,4 +131,183 @@ async fn a_workload_gets_tokens_and_its_bundle_is_followed() {
     publish(&config_maps, &bundle(&[&first, &second])).await;
     answers(&operator, &credentials, &by_first, 200).await;
     assert_eq!(token(&credentials, &by_second).await.status, 200);
+}
+
+/// The worker of example.org, which it is ready for when there is a bundle.
+struct Place<'cluster> {
+    operator: &'cluster Operator<'cluster>,
+    teams: Teams<'cluster>,
+    config_maps: Api<ConfigMap>,
+    key: Key,
+}
+
+impl<'cluster> Place<'cluster> {
+    async fn of(operator: &'cluster Operator<'cluster>) -> Self {
+        let teams = Teams::served_by(operator).await;
+        let config_maps = Api::namespaced(teams.kube.clone(), &operator.namespace);
+        teams.apply(INVOICES).await;
+        let place = Self { operator, teams, config_maps, key: Key::new() };
+        apply_workload(&place.teams, "worker", &place.subject()).await;
+        place
+    }
+
+    fn subject(&self) -> String {
+        format!("spiffe://example.org/ns/{}/sa/worker", self.teams.billing)
+    }
+
+    async fn publish_good(&self) {
+        publish(&self.config_maps, &bundle(&[&self.key])).await;
+    }
+
+    /// Waits until the worker is not ready for its bundle, and its message says this.
+    async fn is_unavailable(&self, why: &str) {
+        let look = async || {
+            let worker = self.teams.clients().get("worker").await.map_err(|error| error.to_string())?;
+            let ready = condition(worker.status.as_ref().and_then(|status| status.conditions.as_ref()), "Ready").cloned();
+            let ready = ready.ok_or("no Ready")?;
+            let place = format!("the ConfigMap {}/spire-bundle (key bundle.spiffe) {why}", self.operator.namespace);
+            let says = ready.message.contains("trust domain example.org") && ready.message.contains(&place);
+            if (ready.status.as_str(), ready.reason.as_str(), says) == ("False", UNAVAILABLE, true) {
+                Ok(())
+            } else {
+                Err(format!("{ready:?}"))
+            }
+        };
+        let seen = eventually(SOON, &format!("the worker says that its bundle {why}"), look).await;
+        seen.unwrap_or_else(|error| panic!("{error}\n{}", self.operator.logs()));
+    }
+
+    async fn is_ready(&self) -> OAuthClient {
+        self.operator.client_is(&self.teams.billing, "worker", "Issued").await
+    }
+
+    /// The metrics of a trust domain: usable, and how many keys.
+    async fn assert_metrics(&self, trust_domain: &str, usable: u8, keys: u8) {
+        let metrics = self.operator.first().metrics().await;
+        for (name, value) in [("usable", usable), ("keys", keys)] {
+            let line = format!("keywright_trust_bundle_{name}{{trust_domain=\"{trust_domain}\"}} {value}");
+            assert!(metrics.lines().any(|known| known == line), "{line} in {metrics}");
+        }
+    }
+}
+
+async fn apply_workload(teams: &Teams<'_>, name: &str, subject: &str) {
+    let yaml = WORKER.replace("name: worker", &format!("name: {name}"));
+    teams.apply(&format!("{yaml}  authentication: {{spiffe: {{ids: ['{subject}']}}}}\n")).await;
+}
+
+/// K12: Ready follows the bundle, whatever becomes of it, and nobody has to touch the client. Others are not touched either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_ready_while_the_bundle_of_its_trust_domain_can_be_used() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let operator = Operator::install(cluster, Setup { values: vec![TRUST_DOMAINS.to_owned()], ..Setup::default() }).await;
+    operator.start_all().await;
+    let place = Place::of(&operator).await;
+    let (teams, config_maps) = (&place.teams, &place.config_maps);
+    publish_as(config_maps, "other-bundle", "bundle.spiffe", &bundle(&[&place.key])).await;
+    let grants = INVOICES.replace("clients: [worker], ", "");
+    teams.apply(&grants).await;
+    apply_workload(teams, "of-other", &place.subject().replace("example.org", "other.example")).await;
+    teams.apply(&WORKER.replace("name: worker", "name: with-secret")).await;
+    let mut others = Vec::new();
+    for name in ["of-other", "with-secret"] {
+        others.push(operator.client_is(&teams.billing, name, "Issued").await);
+    }
+
+    place.is_unavailable("does not exist").await;
+    place.assert_metrics("example.org", 0, 0).await;
+    place.assert_metrics("other.example", 1, 1).await;
+    let events: Api<Event> = Api::namespaced(teams.kube.clone(), &teams.billing);
+    let warned = async || {
+        let about = ListParams::default().fields("regarding.name=worker");
+        let events = events.list(&about).await.map_err(|error| error.to_string())?;
+        let is_it = |event: &&Event| event.reason.as_deref() == Some(UNAVAILABLE) && event.type_.as_deref() == Some("Warning");
+        events.iter().find(is_it).map(drop).ok_or_else(|| format!("{events:?}"))
+    };
+    eventually(SOON, "a warning names it", warned).await.unwrap();
+    publish_as(config_maps, "spire-bundle", "another", "{}").await;
+    place.is_unavailable("has no such key").await;
+    publish(config_maps, "").await;
+    place.is_unavailable("has nothing under that key").await;
+
+    place.publish_good().await;
+    place.is_ready().await;
+    let credentials = Credentials::read(&teams.kube, &teams.billing, "worker").await;
+    let shown = svid(&place.key, &place.subject(), credentials.get("issuer-uri"));
+    assert_eq!(token(&credentials, &shown).await.status, 200);
+    place.assert_metrics("example.org", 1, 1).await;
+
+    // Requests are answered as before: a replica that has read a bundle goes on with it.
+    publish(config_maps, "{\"keys\": []}").await;
+    place.is_unavailable("holds something else there: it has no key with use: jwt-svid").await;
+    assert_eq!(token(&credentials, &shown).await.status, 200);
+    place.assert_metrics("example.org", 0, 1).await;
+    place.publish_good().await;
+    place.is_ready().await;
+    config_maps.delete("spire-bundle", &DeleteParams::default()).await.unwrap();
+    place.is_unavailable("does not exist").await;
+    place.publish_good().await;
+    place.is_ready().await;
+    for before in others {
+        let now = teams.clients().get(&before.name_any()).await.unwrap();
+        assert_eq!(now.resource_version(), before.resource_version(), "{:?}", now.status);
+    }
+}
+
+/// S18: a controller that serves no requests knows it too, by the rights that the chart gives it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_serves_no_tokens_follows_the_bundles() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let values = vec![TRUST_DOMAIN.to_owned(), "topology=\"Split\"".to_owned()];
+    let operator = Operator::install(cluster, Setup { values, ..Setup::default() }).await;
+    let controllers = operator.controllers(1).await;
+    operator.start(operator.first(), &operator.kubeconfig);
+    controllers.start_all().await;
+    operator.first().ready().await;
+    let place = Place::of(&operator).await;
+    place.is_unavailable("does not exist").await;
+    place.publish_good().await;
+    place.is_ready().await;
+    let credentials = Credentials::read(&place.teams.kube, &place.teams.billing, "worker").await;
+    answers(&operator, &credentials, &svid(&place.key, &place.subject(), credentials.get("issuer-uri")), 200).await;
+    for log in [operator.first().log(), controllers.first().log()] {
+        assert!(!log.contains("forbidden"), "{log}");
+    }
+}
+
+/// F2: whoever has just begun to lead says nothing of bundles before it has read them; of one that it cannot read, that it cannot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_leader_reads_the_bundles_before_it_says_something_of_them() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let operator = Operator::install(cluster, Setup { values: vec![TRUST_DOMAIN.to_owned()], ..Setup::default() }).await;
+    operator.start_all().await;
+    let place = Place::of(&operator).await;
+    place.publish_good().await;
+    let before = place.is_ready().await;
+    let proxy = Proxy::start(&operator.kubeconfig).await.unwrap();
+    let bundles = || calls().list().of("configmaps").in_namespace(&operator.namespace);
+    let restarted = async || {
+        operator.first().process().terminate().unwrap();
+        operator.first().process().exit(SOON).await.unwrap();
+        operator.start(operator.first(), proxy.kubeconfig());
+        operator.first().ready().await;
+    };
+
+    let late = proxy.when(bundles()).delay(Duration::from_secs(3));
+    restarted().await;
+    place.teams.apply(&WORKER.replace("name: worker", "name: later")).await;
+    operator.client_is(&place.teams.billing, "later", "AccessDenied").await;
+    assert_eq!(place.is_ready().await.resource_version(), before.resource_version());
+    proxy.remove(late);
+    // Nothing else has it looked at: its status was not written since.
+    publish(&place.config_maps, "[]").await;
+    place.is_unavailable("holds something else there: it is no SPIFFE bundle").await;
+    place.publish_good().await;
+    place.is_ready().await;
+
+    let held = proxy.when(bundles()).hold_request();
+    restarted().await;
+    place.is_unavailable("could not be read yet").await;
+    drop(held);
+    place.is_ready().await;
 }

@@ -30,6 +30,7 @@ const SERVER: &str = "
     yes list leases.coordination.k8s.io -n $own
     yes get pods/keywright-0 -n $own
     yes create configmaps -n $own
+    yes watch configmaps -n $own
     yes patch configmaps/keywright-use-keywright-0 -n $own
     no get secrets -n default
     no list secrets -A
@@ -59,6 +60,7 @@ const CONTROLLER: &str = "
     yes create secrets -n default
     yes patch secrets -n default
     yes create configmaps -n default
+    yes watch configmaps -n $own
     yes delete leases.coordination.k8s.io -n $own
     yes list pods -n $own
     no delete secrets -n default

@@ -61,7 +61,8 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, list, create, patch, delete]
-# What it reports of uses, and the tokens that are revoked: a create cannot be bound to a name, and the names of pods are not known.
+# What it reports of uses, the tokens that are revoked, and the bundles of trust domains: a create cannot be bound to a name, and the names
+# of pods are not known.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [list, watch, create, patch]
@@ -80,7 +81,7 @@
   resources: [secrets]
   resourceNames: [{{ .Release.Name }}-keys, {{ .Release.Name }}-ca, {{ include "keywright.certificateSecret" . }}]
   verbs: [get, list, watch, patch]
-# What replicas report of uses, and the tokens that are revoked.
+# What replicas report of uses, the tokens that are revoked, and the bundles of trust domains.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [list, watch, create, patch]

@@ -1,6 +1,6 @@
 //! What the controller asks the index: how one object stands, and what a client is not granted.
 
-use super::Index;
+use super::{Index, Touched};
 use crate::{
     api::{OAuthClient, ProtectedResource, Reason},
     domain::{
@@ -12,7 +12,7 @@ use crate::{
     },
     installation::Reach,
     keys::KeySet,
-    policy::Refusal,
+    policy::{Refusal, TrustDomain},
 };
 use jiff::Timestamp;
 use std::{collections::BTreeSet, sync::Arc};
@@ -111,6 +111,20 @@ impl Index {
             );
             Err(Refusal { reason: Reason::AudienceConflict, message })
         }))
+    }
+
+    /// The trust domains of SPIFFE.
+    #[must_use]
+    pub fn trust_domains(&self) -> &[TrustDomain] {
+        self.policy.trust_domains()
+    }
+
+    /// The clients that are workloads of a trust domain.
+    #[must_use]
+    pub fn touched_by_trust_domain(&self, name: &str) -> BTreeSet<Touched> {
+        let is_its = |registered: &RegisteredClient| registered.client.workloads.iter().any(|workload| workload.trust_domain() == name);
+        let all = self.clients.iter().filter(|(_, known)| known.parsed.as_deref().is_ok_and(is_its));
+        all.map(|(client, _)| Touched::Client(client.clone())).collect()
     }
 
     /// Whether there is a namespace of that name, for all that this installation may see.
