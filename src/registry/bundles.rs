@@ -37,6 +37,12 @@ impl Registry {
         Arc::clone(&self.bundles.known)
     }
 
+    /// Whether each bundle was looked at, or was refused for so long that there is no use in waiting.
+    #[must_use]
+    pub fn bundles_are_read(&self) -> bool {
+        *self.bundles.are_read.borrow()
+    }
+
     /// Waits until each bundle was looked at once, but not for ever: one may not be readable.
     pub async fn bundles_read(&self, patience: Duration) {
         // The sender lives as long as `self`.

@@ -196,13 +196,15 @@ impl Replica {
         stop: &CancellationToken,
     ) {
         let (readiness, served) = (Arc::clone(&self.readiness), Arc::clone(&self.served));
-        let certificate_is_needed = self.serves() && self.settings.certificate != Certificate::None;
+        let (serves, certificate_is_needed) = (self.serves(), self.serves() && self.settings.certificate != Certificate::None);
         let registry = Arc::clone(&self.registry);
         let missing = move || {
             let lines = [
                 (readiness.is_ready(ambient::moment()), "not joined: lists and watches are not complete, or no contact to the API server"),
                 (registry.with_index(Index::keys).is_some(), "no keys: the leader makes them"),
                 (!certificate_is_needed || served.installed.load(Ordering::Acquire), "no serving certificate"),
+                // Those that are ready have read them, and would answer otherwise.
+                (!serves || registry.bundles_are_read(), "the ConfigMaps of policy.trustDomains were not read yet"),
             ];
             lines.into_iter().filter(|(holds, _)| !holds).map(|(_, line)| line.to_owned()).collect()
         };

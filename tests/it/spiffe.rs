@@ -290,11 +290,11 @@ async fn a_new_leader_reads_the_bundles_before_it_says_something_of_them() {
         operator.first().process().terminate().unwrap();
         operator.first().process().exit(SOON).await.unwrap();
         operator.start(operator.first(), proxy.kubeconfig());
-        operator.first().ready().await;
     };
 
     let late = proxy.when(bundles()).delay(Duration::from_secs(3));
     restarted().await;
+    operator.first().ready().await;
     place.teams.apply(&WORKER.replace("name: worker", "name: later")).await;
     operator.client_is(&place.teams.billing, "later", "AccessDenied").await;
     assert_eq!(place.is_ready().await.resource_version(), before.resource_version());
@@ -308,6 +308,16 @@ async fn a_new_leader_reads_the_bundles_before_it_says_something_of_them() {
     let held = proxy.when(bundles()).hold_request();
     restarted().await;
     place.is_unavailable("could not be read yet").await;
+    let url = format!("http://127.0.0.1:{}/readyz", operator.first().health_port);
+    let is_alone_missing = async || {
+        let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
+        let answer = (answer.status().as_u16(), answer.text().await.unwrap_or_default());
+        let expected = "not ready:\nthe ConfigMaps of policy.trustDomains were not read yet\n";
+        if answer == (503, expected.to_owned()) { Ok(()) } else { Err(format!("{answer:?}")) }
+    };
+    // It would answer 503 what the other replicas answer with a token.
+    eventually(SOON, "nothing else is missing until it is ready", is_alone_missing).await.unwrap();
     drop(held);
     place.is_ready().await;
+    operator.first().ready().await;
 }
