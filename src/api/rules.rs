@@ -56,11 +56,11 @@ pub(super) fn audience() -> Rule {
     )
 }
 
-/// What the characters may be; the rest is policy's to say.
+/// SPIFFE-ID §2.1 and §2.2. RE2 cannot say within one expression that no segment is `.` or `..`.
 pub(super) fn spiffe_ids() -> Rule {
     rule(
-        "self.all(i, i.matches('^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)+$'))",
-        "a SPIFFE ID is spiffe://<trust domain>/<path>, as in spiffe://example.org/ns/billing/sa/worker; it stands for one workload, without wildcards",
+        "self.all(i, i.matches('^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)+$') && !i.matches('/[.][.]?(/|$)'))",
+        "a SPIFFE ID is spiffe://<trust domain>/<path>, as in spiffe://example.org/ns/billing/sa/worker; it stands for one workload, without wildcards, and no part of its path is '.' or '..'",
     )
 }
 

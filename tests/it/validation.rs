@@ -198,6 +198,14 @@ async fn workloads_that_cannot_be_meant_are_refused() {
         (client("authentication: {spiffe: {ids: [billing/worker]}}"), "a SPIFFE ID is spiffe://<trust domain>/<path>"),
     ])
     .await;
+    // SPIFFE-ID §2.2, and what looks alike.
+    let ids = |id: &str| client(&format!("authentication: {{spiffe: {{ids: ['spiffe://a/b', 'spiffe://{id}']}}}}"));
+    let wrong = ["a/.", "a/..", "a/./b", "a/../b", "a/b/.", "a/b/..", "a/b/../c", "a/b/", "a//b", "a/", "a"];
+    each_is_refused(wrong.map(|id| (ids(id), "no part of its path is '.' or '..'")).into()).await;
+    let (_, kube, namespace) = place().await;
+    for right in ["a/...", "a/.b", "a/..b/c..", "a.b/c.d/.e.", "a/b-_Z9/c"] {
+        try_create(&kube, &namespace, &ids(right)).await.unwrap();
+    }
 }
 
 /// I03.
