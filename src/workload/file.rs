@@ -1,11 +1,14 @@
-//! A file that holds a whole token at every moment: written beside it, and renamed onto it.
+//! A file that holds a whole token at every moment: written beside it, and renamed onto it. Several processes may keep the same one.
+//!
+//! Who writes an unfinished file has it locked until it is renamed. The kernel takes the lock from a process that ends in whatever way, so
+//! that whoever gets it knows that nobody is writing any more.
 
 use crate::ambient;
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, DirEntry, File, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -70,7 +73,8 @@ impl TokenFile {
     pub(super) fn replace(&self, token: &str) -> Result<(), FileError> {
         let (unfinished, file) =
             self.create().map_err(|source| FileError::Create { path: self.path.clone(), folder: self.folder.clone(), source })?;
-        let written = write(file, token).and_then(|()| fs::rename(&unfinished, &self.path));
+        // Locked until it has its name.
+        let written = write(&file, token).and_then(|()| fs::rename(&unfinished, &self.path));
         written.map_err(|source| {
             // It may hold a part of the token, and the space may be what is missing.
             let _ = fs::remove_file(&unfinished);
@@ -78,13 +82,17 @@ impl TokenFile {
         })
     }
 
-    /// A new file that nobody else has: two processes that keep one file never write into each other's.
+    /// A new file that nobody else has, locked: two processes that keep one file neither write into each other's nor remove it.
     fn create(&self) -> io::Result<(PathBuf, File)> {
-        let mut name = self.prefix.clone();
-        name.push(format!("{:016x}{UNFINISHED}", u64::from_be_bytes(ambient::random())));
-        let path = self.folder.join(name);
-        let file = File::options().write(true).create_new(true).mode(MODE).open(&path)?;
-        Ok((path, file))
+        loop {
+            let mut name = self.prefix.clone();
+            name.push(format!("{:016x}{UNFINISHED}", u64::from_be_bytes(ambient::random())));
+            let path = self.folder.join(name);
+            let file = File::options().write(true).create_new(true).mode(MODE).open(&path)?;
+            if is_held(&file)? {
+                return Ok((path, file));
+            }
+        }
     }
 
     fn sweep(&self) {
@@ -93,14 +101,36 @@ impl TokenFile {
             let name = entry.file_name();
             if name.as_encoded_bytes().starts_with(prefix) && name.as_encoded_bytes().ends_with(UNFINISHED.as_bytes()) {
                 // Left where it is, it does no harm.
-                let _ = fs::remove_file(entry.path());
+                let _ = remove_if_left(&entry);
             }
         }
     }
 }
 
+/// Locks a file that was just made. False: a sweep came in between, and has removed it or is about to.
+fn is_held(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Ok(false),
+        // Where files cannot be locked no sweep gets a lock either.
+        Err(TryLockError::Error(_)) => Ok(true),
+        Ok(()) => Ok(file.metadata()?.nlink() > 0),
+    }
+}
+
+/// Removes an unfinished file that nobody writes.
+fn remove_if_left(entry: &DirEntry) -> io::Result<()> {
+    // To open a pipe may take for ever.
+    if !entry.file_type()?.is_file() {
+        return Ok(());
+    }
+    // For writing: locks of NFS ask for it.
+    let file = File::options().write(true).open(entry.path())?;
+    file.try_lock()?;
+    fs::remove_file(entry.path())
+}
+
 /// On the disk before the rename: after a power cut the name must not lead to an empty file.
-fn write(mut file: File, token: &str) -> io::Result<()> {
+fn write(mut file: &File, token: &str) -> io::Result<()> {
     file.write_all(token.as_bytes())?;
     file.sync_all()
 }
@@ -108,7 +138,7 @@ fn write(mut file: File, token: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt as _;
+    use std::thread;
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -137,6 +167,36 @@ mod tests {
         }
         TokenFile::at(&folder.path().join("token")).unwrap();
         assert_eq!(names(folder.path()), [".other.00.unfinished", ".token.bak", "token"]);
+    }
+
+    /// Two that keep the same file, and others that begin to.
+    #[test]
+    fn what_another_process_is_writing_is_left_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let file = TokenFile::at(&path).unwrap();
+        let (unfinished, written) = file.create().unwrap();
+        TokenFile::at(&path).unwrap();
+        assert!(unfinished.exists());
+        // As the kernel does it for a process that is killed.
+        drop(written);
+        TokenFile::at(&path).unwrap();
+        assert!(!unfinished.exists());
+
+        thread::scope(|scope| {
+            let writers = ["first", "second"].map(|token| {
+                let file = &file;
+                scope.spawn(move || (0..200).try_for_each(|_| file.replace(token)))
+            });
+            while writers.iter().any(|writer| !writer.is_finished()) {
+                TokenFile::at(&path).unwrap();
+            }
+            for writer in writers {
+                writer.join().unwrap().unwrap();
+            }
+        });
+        assert!(["first", "second"].contains(&fs::read_to_string(&path).unwrap().as_str()));
+        assert_eq!(names(folder.path()), ["token"]);
     }
 
     /// A reader that opened the file before goes on reading the old token.
