@@ -4,11 +4,51 @@
 //! retry a second, and it repeats a write whose first try may have been committed. Every caller here has its own backoff, and
 //! reads again before it writes again.
 
-use kube::{Client, Config};
-use std::time::Duration;
+use crate::causes;
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Time to connect. Short: the next try may reach another API server.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Why no cluster could be chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChoiceError {
+    /// The named file.
+    #[error("--kubeconfig {}: {why}", path.display())]
+    Named {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// What is looked for without one.
+    #[error("{0}")]
+    Inferred(String),
+}
+
+/// The cluster of this kubeconfig and context, or as kubectl would choose it.
+///
+/// # Errors
+/// Where there is none, or the file cannot be read.
+pub async fn chosen(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, ChoiceError> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let Some(path) = kubeconfig else {
+        let inferred = match context {
+            Some(_) => Config::from_kubeconfig(&options).await.map_err(|error| causes::in_one_line(&error)),
+            None => Config::infer().await.map_err(|error| causes::in_one_line(&error)),
+        };
+        return inferred.map_err(ChoiceError::Inferred);
+    };
+    let named = |error| ChoiceError::Named { path: path.to_owned(), why: causes::in_one_line(&error) };
+    Config::from_custom_kubeconfig(Kubeconfig::read_from(path).map_err(named)?, &options).await.map_err(named)
+}
 
 /// A client for lists and watches, which may be silent for long: their time limits are the feed's.
 ///

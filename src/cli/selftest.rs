@@ -3,6 +3,7 @@
 use crate::domain::duration;
 use clap::Args;
 use jiff::SignedDuration;
+use std::path::PathBuf;
 
 /// Flags of `keywright selftest`: those that `keywright run` has too are the same.
 #[derive(Debug, Clone, Args)]
@@ -22,4 +23,10 @@ pub struct SelftestArgs {
     /// When to give up, as in 90s or 2m
     #[arg(long, default_value = "2m", value_parser = duration::parse)]
     pub timeout: SignedDuration,
+    /// The kubeconfig file [default: $KUBECONFIG, else ~/.kube/config, else the pod's ServiceAccount]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig to use
+    #[arg(long)]
+    pub context: Option<String>,
 }

@@ -3,7 +3,7 @@
 use crate::{
     causes,
     cli::{ClusterArgs, Exit},
-    cluster::requests,
+    cluster::{chosen, requests},
 };
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -13,10 +13,9 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, Client, Config, Resource,
+    Api, Client, Resource,
     api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
     client::Body,
-    config::{KubeConfigOptions, Kubeconfig},
     core::Status,
 };
 use serde::de::DeserializeOwned;
@@ -112,7 +111,8 @@ pub(super) struct Cluster {
 impl Cluster {
     /// As kubectl would choose it.
     pub(super) async fn connect(arguments: &ClusterArgs) -> Result<Self, ClusterError> {
-        let config = config(arguments).await.map_err(ClusterError::Kubeconfig)?;
+        let chosen = chosen(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await;
+        let config = chosen.map_err(|error| ClusterError::Kubeconfig(error.to_string()))?;
         let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let client = requests(&config, ANSWER).map_err(|error| ClusterError::Kubeconfig(causes::in_one_line(&error)))?;
@@ -228,21 +228,6 @@ impl Cluster {
             }
             error => ClusterError::Refused { attempt: told, message: causes::in_one_line(&error) },
         }
-    }
-}
-
-async fn config(arguments: &ClusterArgs) -> Result<Config, String> {
-    let options = KubeConfigOptions { context: arguments.context.clone(), ..KubeConfigOptions::default() };
-    match &arguments.kubeconfig {
-        Some(path) => {
-            let file =
-                Kubeconfig::read_from(path).map_err(|error| format!("--kubeconfig {}: {}", path.display(), causes::in_one_line(&error)))?;
-            Config::from_custom_kubeconfig(file, &options)
-                .await
-                .map_err(|error| format!("--kubeconfig {}: {}", path.display(), causes::in_one_line(&error)))
-        }
-        None if arguments.context.is_some() => Config::from_kubeconfig(&options).await.map_err(|error| causes::in_one_line(&error)),
-        None => Config::infer().await.map_err(|error| causes::in_one_line(&error)),
     }
 }
 

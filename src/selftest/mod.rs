@@ -18,6 +18,7 @@ use crate::{
     ambient,
     api::{OAuthClient, ProtectedResource},
     cli::SelftestArgs,
+    cluster,
     domain::names::ObjectName,
     interrupt,
 };
@@ -42,7 +43,7 @@ pub enum SelftestError {
     #[error("starting the runtime: {0}")]
     Runtime(io::Error),
     /// How the API server is reached.
-    #[error("no way to the API server: {0}; run in a pod with a ServiceAccount, or set KUBECONFIG")]
+    #[error("no way to the API server: {0}; run in a pod with a ServiceAccount, or name a kubeconfig by --kubeconfig or KUBECONFIG")]
     Kubeconfig(String),
     /// A step.
     #[error("{why}; {left}")]
@@ -66,7 +67,8 @@ pub fn run(arguments: &SelftestArgs) -> Result<(), SelftestError> {
 async fn start(arguments: &SelftestArgs) -> Result<(), SelftestError> {
     let stop = stopped_by_a_signal().map_err(SelftestError::Runtime)?;
     let unusable = |error: &dyn std::fmt::Display| SelftestError::Kubeconfig(error.to_string());
-    let config = kube::Config::infer().await.map_err(|error| unusable(&error))?;
+    let chosen = cluster::chosen(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await;
+    let config = chosen.map_err(|error| unusable(&error))?;
     let place = Place::new(&config, order(arguments)).map_err(|error| unusable(&error))?;
 
     let begun = ambient::boot_time();

@@ -243,7 +243,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "crate::api",
             "crate::causes",
             "crate::cli",
-            "crate::cluster::requests",
+            "crate::cluster",
             "crate::domain::duration",
             "crate::domain::usage",
             "crate::keys::store::Release",

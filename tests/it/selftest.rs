@@ -136,6 +136,25 @@ async fn a_running_installation_passes_under_the_rights_of_the_chart_and_nothing
     selftest.nothing_is_left(&operator).await;
 }
 
+/// As the commands of `kubectl keywright` do.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_takes_the_kubeconfig_and_the_context_that_it_is_told() {
+    let operator = Operator::install(ControlPlane::shared().await.unwrap(), Setup::default()).await;
+    let selftest = Selftest::of(&operator).await;
+    let told = async |context: &str| {
+        let kubeconfig = format!("--kubeconfig={}", selftest.kubeconfig.path().display());
+        let mut command = selftest.command(&[&kubeconfig, context, "--timeout=1s"]);
+        command.env("KUBECONFIG", "/nowhere");
+        run(command, String::new()).await.unwrap()
+    };
+    // Nobody works on the objects: that it can make them is enough.
+    let found = told("--context=test").await;
+    assert!(found.stdout.starts_with("1/7 ") && found.stderr.contains("step 2 of 7"), "{found:?}");
+    let lost = told("--context=another").await;
+    assert!(lost.stdout.is_empty() && lost.status.code() == Some(1), "{lost:?}");
+    assert!(lost.stderr.contains("no way to the API server: --kubeconfig") && lost.stderr.contains("another"), "{lost:?}");
+}
+
 /// `watchNamespaces` without the release's own, and two Deployments: the objects are where the installation works.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_installation_with_split_roles_in_named_namespaces_passes() {
