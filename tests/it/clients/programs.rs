@@ -11,7 +11,7 @@ use crate::cluster::{Output, run};
 /// In each language.
 pub(super) const METHODS: &[&str] = &["client_secret_basic", "client_secret_post", "private_key_jwt", "service_account"];
 
-/// What the next run keeps says what it was made of.
+/// What the next run keeps says what it was made of, and where: a virtual environment that is moved is none any more.
 const STAMP: &str = "made-of";
 
 /// One language, with the libraries that most of its users take.
@@ -115,7 +115,7 @@ pub(crate) async fn environment() -> &'static Path {
             let mut install = Command::new(programs.join("python"));
             install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements);
             output(install, "").await;
-            std::fs::copy(requirements, folder.join(STAMP)).unwrap();
+            std::fs::write(folder.join(STAMP), stamp(&folder, &requirements)).unwrap();
         }
         programs
     };
@@ -141,7 +141,7 @@ async fn javascript() -> Program {
         let mut install = Command::new(programs.join("npm"));
         install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder);
         output(install, "").await;
-        std::fs::copy(lock, folder.join(STAMP)).unwrap();
+        std::fs::write(folder.join(STAMP), stamp(&folder, &lock)).unwrap();
     }
     let refusals = Refusals {
         signature: "ERR_JWS_SIGNATURE_VERIFICATION_FAILED",
@@ -152,5 +152,25 @@ async fn javascript() -> Program {
 }
 
 fn is_made_of(folder: &Path, source: &Path) -> bool {
-    std::fs::read(folder.join(STAMP)).is_ok_and(|made| made == std::fs::read(source).unwrap())
+    std::fs::read_to_string(folder.join(STAMP)).is_ok_and(|made| made == stamp(folder, source))
+}
+
+fn stamp(folder: &Path, source: &Path) -> String {
+    format!("{}\n{}", folder.display(), std::fs::read_to_string(source).unwrap())
+}
+
+#[test]
+fn what_was_made_elsewhere_is_made_again() {
+    let place = tempfile::tempdir().unwrap();
+    let [source, here, there] = ["requirements.txt", "here", "there"].map(|name| place.path().join(name));
+    std::fs::write(&source, "requests==2\n").unwrap();
+    std::fs::create_dir(&here).unwrap();
+    assert!(!is_made_of(&here, &source));
+    std::fs::write(here.join(STAMP), stamp(&here, &source)).unwrap();
+    assert!(is_made_of(&here, &source));
+    std::fs::rename(&here, &there).unwrap();
+    assert!(!is_made_of(&there, &source));
+    std::fs::rename(&there, &here).unwrap();
+    std::fs::write(&source, "requests==3\n").unwrap();
+    assert!(!is_made_of(&here, &source));
 }
