@@ -52,14 +52,16 @@ const fn tool(name: &'static str, package: &'static str, module: &'static Module
     Tool { name, package, module }
 }
 
-/// What every cluster needs.
-const CONTROL_PLANE: [Tool; 5] = [
+/// What every cluster needs, beside what talks to it.
+const CONTROL_PLANE: [Tool; 3] = [
     tool("etcd", "go.etcd.io/etcd/server/v3", &KUBERNETES),
     tool("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", &KUBERNETES),
     tool("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", &KUBERNETES),
-    tool("kubectl", "k8s.io/kubernetes/cmd/kubectl", &KUBERNETES),
-    tool("helm", "helm.sh/helm/v4/cmd/helm", &KUBERNETES),
 ];
+
+/// What talks to a cluster.
+const CLIENTS: [Tool; 2] =
+    [tool("kubectl", "k8s.io/kubernetes/cmd/kubectl", &KUBERNETES), tool("helm", "helm.sh/helm/v4/cmd/helm", &KUBERNETES)];
 
 /// What one with nodes needs besides.
 const NODES: [Tool; 7] = [
@@ -89,9 +91,16 @@ impl Assets {
     /// Finds the binaries of a control plane, after building those that are neither given nor built yet: minutes the first time, and no
     /// time at all later. Blocks.
     pub fn locate() -> Result<Self, Error> {
+        let assets = Self::locate_clients()?;
+        assets.build_missing(&CONTROL_PLANE)?;
+        Ok(assets)
+    }
+
+    /// As `locate`, for kubectl and helm alone. Blocks.
+    pub fn locate_clients() -> Result<Self, Error> {
         let given = std::env::var_os("KUBEBUILDER_ASSETS").filter(|folder| !folder.is_empty()).map(PathBuf::from);
         let assets = Self { given, built: target_folder().join("kube") };
-        assets.build_missing(&CONTROL_PLANE)?;
+        assets.build_missing(&CLIENTS)?;
         Ok(assets)
     }
 
@@ -112,8 +121,8 @@ impl Assets {
     /// The binary of this name.
     pub fn binary(&self, name: &str) -> PathBuf {
         let given = self.given.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
-        let module =
-            CONTROL_PLANE.iter().chain(&NODES).chain(&MONITORING).find(|tool| tool.name == name).map_or(&KUBERNETES, |tool| tool.module);
+        let mut tools = CLIENTS.iter().chain(&CONTROL_PLANE).chain(&NODES).chain(&MONITORING);
+        let module = tools.find(|tool| tool.name == name).map_or(&KUBERNETES, |tool| tool.module);
         given.unwrap_or_else(|| self.folder(module).join(name))
     }
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::Failure;
 use crate::cluster::node::{self, Cluster};
-use crate::cluster::{Assets, ControlPlane, Options, run};
+use crate::cluster::{Assets, ControlPlane, Error, Options, run};
 use crate::operator;
 use crate::screen::Screen;
 
@@ -60,7 +60,7 @@ impl Place {
     async fn without_nodes(why_not: String, folder: TempDir) -> Result<Self, Failure> {
         println!("Without pods, which is all that is left out: {why_not}.");
         let binary = operator::build()?;
-        let assets = timed("Building Kubernetes (what is not built yet)", located()).await?;
+        let assets = timed("Building Kubernetes (what is not built yet)", located(Assets::locate)).await?;
         // Without CRDs: the chart brings them.
         let options = Options { crds: Vec::new(), ..Options::default() };
         let control_plane = timed("Starting a Kubernetes API on this machine", ControlPlane::start(options)).await?;
@@ -74,7 +74,7 @@ impl Place {
         let binary = operator::build()?;
         let assets = match in_path("kubectl") && in_path("helm") {
             true => None,
-            false => Some(timed("Building kubectl and helm", located()).await?),
+            false => Some(timed("Building kubectl and helm (what is not built yet)", located(Assets::locate_clients)).await?),
         };
         let tools = tools(&folder, &binary, assets.as_ref())?;
         let mut view = Command::new("kubectl");
@@ -187,8 +187,8 @@ fn in_path(tool: &str) -> bool {
 }
 
 /// Kubernetes' binaries.
-async fn located() -> Result<Assets, Failure> {
-    Ok(tokio::task::spawn_blocking(Assets::locate).await??)
+async fn located(locate: fn() -> Result<Assets, Error>) -> Result<Assets, Failure> {
+    Ok(tokio::task::spawn_blocking(locate).await??)
 }
 
 /// Says what is being done, and how long it took.
