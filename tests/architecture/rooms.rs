@@ -166,6 +166,7 @@ pub(crate) const ROOMS: &[Room] = &[
     pure("crate::plugin::report", &["crate::api", "jiff", "kube::ResourceExt", "serde"]),
     pure("crate::plugin::table", &["crate::plugin::report", "crate::domain", "jiff"]),
     pure("crate::plugin::check::consumers", &["crate::plugin::check", "crate::plugin::report", "crate::api", "k8s_openapi"]),
+    pure("crate::plugin::check::document", &["serde", "serde_json"]),
     pure("crate::plugin::check::finding", &["crate::api", "crate::domain", "serde"]),
     // The operator's own rules, which decide nothing here.
     pure(

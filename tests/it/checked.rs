@@ -9,7 +9,7 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::cluster::{Kubeconfig, Output, run};
+use crate::cluster::{ControlPlane, Kubeconfig, Output, run};
 use crate::operator::SOON;
 use crate::teams::{INVOICES, Teams, WORKER};
 use crate::workload::condition;
@@ -83,6 +83,29 @@ async fn files_are_checked_without_a_cluster() {
     assert!(json.to_string().contains("AccessDenied"));
     for wrong in [vec!["--offline"], vec!["worker", "-f", &worker]] {
         assert_eq!(check(None, &wrong).await.status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+/// kubectl makes `"true": …` of an unquoted `y: …`, and what the API server gets is no EC key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_yaml_takes_for_true_is_a_fault_as_it_is_to_the_api_server() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let namespace = cluster.namespace().await.unwrap();
+    let (files, create) = (Files::new(), ["create", "--dry-run=server", "--namespace", &namespace, "--filename=-"]);
+    for (y, is_right) in [("y", false), ("Y", false), ("\"y\"", true)] {
+        let point = format!("x: f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU, {y}: x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
+        let authentication = format!("authentication: {{privateKeyJwt: {{jwks: {{keys: [{{kty: EC, crv: P-256, kid: a, {point}}}]}}}}}}");
+        let manifest = plain(WORKER).replace("namespace: billing", &format!("namespace: {namespace}")) + &format!("  {authentication}\n");
+        let created = cluster.admin().kubectl_with(&create, &manifest).await.unwrap();
+        assert_eq!(created.status.success(), is_right, "{y}: {created:?}");
+        let checked = check(None, &["--offline", "-f", &files.with("client.yaml", &manifest)]).await;
+        match is_right {
+            true => assert!(checked.status.success(), "{checked:?}"),
+            false => {
+                assert!(created.stderr.contains("an EC key has x, y and crv"), "{created:?}");
+                assert_faulty(&checked, &["spec.authentication.privateKeyJwt.jwks.keys[0].true: without quotation marks"]);
+            }
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Objects as files hold them. Pure.
 
-use super::finding::Finding;
+use super::{
+    document::{Document, mistaken},
+    finding::Finding,
+};
 use crate::{
     api::{OAuthClient, ProtectedResource},
     domain::names::ObjectName,
@@ -23,8 +26,8 @@ impl Manifests {
     /// # Errors
     /// Where the text is no YAML.
     pub(super) fn read(&mut self, text: &str, namespace: &str) -> Result<(), String> {
-        let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| first_line(&error.to_string()))?;
-        for document in documents {
+        let documents: Vec<Document> = serde_saphyr::from_multiple(text).map_err(|error| first_line(&error.to_string()))?;
+        for Document(document) in documents {
             self.take(document, namespace);
         }
         Ok(())
@@ -59,6 +62,13 @@ impl Manifests {
         if name.name.is_empty() {
             fault("metadata.name is missing".to_owned());
             return None;
+        }
+        let mistaken = mistaken("spec", document.get("spec").unwrap_or(&Value::Null));
+        if !mistaken.is_empty() {
+            fault(format!(
+                "{}: without quotation marks, y, yes and on are true to YAML, and n, no and off are false: write \"y\"",
+                mistaken.join(", ")
+            ));
         }
         match serde_json::from_value::<K>(document.clone()) {
             Ok(object) => {
@@ -126,6 +136,15 @@ mod tests {
         let told = message(&misspelt);
         assert!(told.contains("spec.access[0].scope") && told.contains("spec.rotaton") && !told.contains("resource"), "{told}");
         assert!(message(&WORKER.replace("access: []", "access: 7")).contains("it cannot be read"));
+        let key =
+            |y: &str| {
+                message(&WORKER.replace(
+                    "access: []",
+                    &format!("access: [], authentication: {{privateKeyJwt: {{jwks: {{keys: [{{x: a, {y}: b}}]}}}}}}"),
+                ))
+            };
+        assert!(key("y").contains("spec.authentication.privateKeyJwt.jwks.keys[0].true: without quotation marks"), "{}", key("y"));
+        assert_eq!(key("\"y\""), "");
         assert!(message(&WORKER.replace("name: worker", "")).contains("metadata.name is missing"));
     }
 }

@@ -1,12 +1,13 @@
 //! `kubectl keywright check`: what is wrong with clients and APIs, or will be once a file is applied.
 //!
 //! ```text
-//! files → manifest (pure) ─┐
-//! cluster (reads) ─────────┴→ ledger (pure): what the operator would say ─┐
+//! files → document, manifest (pure) ─┐
+//! cluster (reads) ───────────────────┴→ ledger (pure): what the operator would say ─┐
 //!                     secret, consumers (pure): what becomes of a rotation ─┴→ finding (pure)
 //! ```
 
 mod consumers;
+mod document;
 mod finding;
 mod gather;
 mod ledger;
