@@ -24,6 +24,7 @@ mod cluster_key;
 mod crash;
 mod deeds;
 mod deleted;
+mod demo;
 mod feed;
 mod foreign_secret;
 mod gateway;
@@ -44,6 +45,8 @@ mod plugin;
 mod probed;
 mod rehearsal;
 mod replicas;
+#[path = "../demo/requirements.rs"]
+mod requirements;
 mod restarted;
 mod rotated;
 mod secrecy;

@@ -1,0 +1,31 @@
+//! `cargo demo` on a machine that lacks something.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::requirements::lacking;
+
+/// A folder for `PATH` with these programs.
+fn with(programs: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, says) in programs {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\necho {says}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+/// Before anything is compiled, and all of it at once.
+#[test]
+fn what_a_machine_lacks_is_said_at_once() {
+    assert_eq!(lacking(&std::env::var_os("PATH").unwrap()), Vec::<String>::new());
+    let nothing = lacking(&OsString::new());
+    let named = ["curl", "https://go.dev/dl"];
+    assert!(nothing.len() == 2 && nothing.iter().zip(named).all(|(line, word)| line.contains(word)), "{nothing:?}");
+    let with_go = |version: &str| lacking(with(&[("curl", ""), ("go", version)]).path().as_os_str());
+    assert!(with_go("go1.25.11").concat().ends_with("or newer, with `go` in PATH (https://go.dev/dl); there is go1.25.11"));
+    for good in ["go1.26.8", "go1.27rc1", "go2.0", "devel go1.28-abc"] {
+        assert_eq!(with_go(good), Vec::<String>::new(), "{good}");
+    }
+}
