@@ -161,6 +161,14 @@ pub fn audit_events_left_out(registry: &mut Registry) -> Counter {
     left_out
 }
 
+/// The keys of the cluster that a replica verifies ServiceAccount tokens with.
+pub fn service_account_keys(registry: &mut Registry) -> Gauge {
+    let known = Gauge::default();
+    let help = "Keys of the cluster that this replica verifies ServiceAccount tokens with; with none they are answered 503";
+    registry.register("keywright_service_account_keys", help, known.clone());
+    known
+}
+
 /// How old what each watch shows may be, in seconds.
 #[derive(Debug)]
 pub struct SnapshotAge(watch::Receiver<Seen>);

@@ -35,7 +35,7 @@ use crate::{
 };
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client, Config};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use std::{
     pin::pin,
     sync::{Arc, atomic::Ordering},
@@ -78,6 +78,8 @@ pub(super) struct Replica {
     tokens: TokenMetrics,
     connections: ConnectionMetrics,
     audit_events_left_out: Counter,
+    /// How many of the cluster's keys are known.
+    service_account_keys: Gauge,
     used_assertions: Arc<UsedAssertions>,
 }
 
@@ -109,6 +111,9 @@ impl Replica {
         let tokens = TokenMetrics::new(&mut metrics);
         let connections = ConnectionMetrics::new(&mut metrics);
         let audit_events_left_out = metrics::audit_events_left_out(&mut metrics);
+        // One that answers no requests looks none up.
+        let service_account_keys =
+            if settings.role == Role::Controller { Gauge::default() } else { metrics::service_account_keys(&mut metrics) };
         metrics.register_collector(Box::new(SnapshotAge::new(registry.seen())));
         metrics.register_collector(Box::new(SigningKeys::new(registry.snapshot())));
         metrics.register_collector(Box::new(Bundles::new(registry.trust())));
@@ -122,6 +127,7 @@ impl Replica {
             tokens,
             connections,
             audit_events_left_out,
+            service_account_keys,
             used_assertions,
             leases,
             reviews: cluster::requests(config, LEASE_ANSWER).map_err(failed)?,
@@ -227,7 +233,7 @@ impl Replica {
             }
         };
         let (desk, answering) = Desk::new();
-        tasks.spawn(Task::ServiceAccounts, keeper::run(self.reviews.clone(), answering, stop.clone()));
+        tasks.spawn(Task::ServiceAccounts, keeper::run(self.reviews.clone(), answering, self.service_account_keys.clone(), stop.clone()));
         let (revocations, keeping) = revocation::desk::Desk::new();
         let (installation, pod) = (&self.settings.installation, &self.settings.pod);
         let keeper = revocation::keeper::Keeper::new(&self.reviews, self.watches.clone(), installation, pod, keeping);

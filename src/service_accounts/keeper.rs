@@ -28,6 +28,7 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
+use prometheus_client::metrics::gauge::Gauge;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
@@ -74,6 +75,8 @@ type Look = Fuse<BoxFuture<'static, Result<ClusterIssuer, FetchError>>>;
 struct Keeper {
     client: Client,
     issuer: Arc<ArcSwapOption<ClusterIssuer>>,
+    /// How many keys are known.
+    known: Gauge,
     /// When the last look at the keys began, by the clock that never stops.
     begun: Option<Duration>,
     /// Whether the last one that has ended found them.
@@ -82,10 +85,10 @@ struct Keeper {
     asking: Vec<oneshot::Sender<()>>,
 }
 
-/// Answers until `stop`. Reviews do not wait for a look at the keys, nor that for them.
-pub async fn run(client: Client, answering: Answering, stop: CancellationToken) {
+/// Answers until `stop`, and says in `known` how many keys there are. Reviews do not wait for a look at the keys, nor that for them.
+pub async fn run(client: Client, answering: Answering, known: Gauge, stop: CancellationToken) {
     let Answering { issuer, mut questions, mut keys } = answering;
-    let mut keeper = Keeper { client, issuer, begun: None, found: None, asking: Vec::new() };
+    let mut keeper = Keeper { client, issuer, known, begun: None, found: None, asking: Vec::new() };
     let mut reviews = FuturesUnordered::new();
     let mut look = keeper.begin();
     loop {
@@ -128,7 +131,10 @@ impl Keeper {
         let is_news = self.found != Some(false);
         self.found = Some(fetched.is_ok());
         match fetched {
-            Ok(issuer) => self.issuer.store(Some(Arc::new(issuer))),
+            Ok(issuer) => {
+                self.known.set(i64::try_from(issuer.keys.len()).unwrap_or(i64::MAX));
+                self.issuer.store(Some(Arc::new(issuer)));
+            }
             // Said once: who has no use for it need not read it every few seconds.
             Err(error) if is_news => tracing::warn!(%error, "the keys of ServiceAccount tokens are as before; will be tried again"),
             Err(error) => tracing::debug!(%error, "the keys of ServiceAccount tokens are still as before"),
@@ -254,13 +260,13 @@ mod tests {
     async fn who_asks_for_keys_is_not_in_the_way_of_reviews() {
         let (looks, lets) = (Arc::default(), Arc::new(Semaphore::new(0)));
         let (desk, answering) = Desk::new();
-        let stop = CancellationToken::new();
-        let running = tokio::spawn(run(api_server(&looks, &lets), answering, stop.clone()));
+        let (known, stop) = (Gauge::default(), CancellationToken::new());
+        let running = tokio::spawn(run(api_server(&looks, &lets), answering, known.clone(), stop.clone()));
         let asking = futures::future::join_all((0..500).map(|_| desk.look_up_keys()));
         let reviewed = async {
             let review = Review { token: String::from("x").into(), audience: "us".to_owned(), subject: "worker".to_owned() };
             assert_eq!(desk.review(review).await, Ok(true));
-            assert!(desk.issuer().is_none());
+            assert!(desk.issuer().is_none() && known.get() == 0);
             lets.add_permits(1);
         };
         let both = async { tokio::join!(asking, reviewed) };
@@ -268,7 +274,7 @@ mod tests {
         assert!(asked.iter().all(Result::is_ok));
         // Nor does whoever comes a moment later cost another one.
         assert_eq!(desk.look_up_keys().await, Ok(()));
-        assert!(desk.issuer().is_some());
+        assert!(desk.issuer().is_some() && known.get() == 1);
         assert_eq!(looks.load(Relaxed), 1);
         stop.cancel();
         running.await.unwrap();

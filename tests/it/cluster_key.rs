@@ -71,6 +71,8 @@ async fn tokens_that_another_key_of_the_cluster_signs_are_good_without_a_restart
     let former = projected(&accounts, "worker", issuer).await;
     for replica in [own, certain] {
         replica.answers(&credentials, &former, 200).await;
+        let metrics = replica.metrics().await;
+        assert!(metrics.contains("\nkeywright_service_account_keys 1\n"), "{metrics}");
     }
 
     cluster.rotate_account_key().await.unwrap();
