@@ -3,10 +3,11 @@
 //! Quiet rounds alternate with rounds in which another process keeps 10,000 connections open that send a byte now and then, and with
 //! rounds in which it floods the endpoint with HTTP/2 streams that it resets at once, and begins again as soon as it is told to go away. In
 //! rounds of two more kinds it does the same to a second such server, a process beside this one: what that takes of the machine, whoever is
-//! attacked. The attacker has an address of its own, and in the last kind of rounds that of the honest client. An honest client asks for a token two hundred times a
-//! second, each over a connection of its own, and checks each answer. Printed is the time from the connect to the end of the answer, of all
-//! rounds of a kind. The goal is a 99th percentile within twice that of the quiet rounds; nothing fails where it is missed. Servers,
-//! attacker and honest client share the machine, the attacker with the lowest priority.
+//! attacked. The attacker has an address of its own, and in the last kind of rounds that of the honest client, whose connections then wait
+//! with its own. An honest client asks for a token two hundred times a second, each over a connection of its own, and checks each answer.
+//! Printed is the time from the connect to the end of the answer, of all rounds of a kind. The goal is a 99th percentile within twice that
+//! of the quiet rounds; nothing fails where it is missed. Servers, attacker and honest client share the machine, the attacker with the
+//! lowest priority. `cargo bench --bench hostile -- slow` measures the kinds alone that have the word in their name.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a benchmark ends where something is wrong")]
 #![allow(missing_docs, reason = "a binary has no outside")]
 
@@ -34,9 +35,9 @@ use tokio::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Rounds of each kind.
-const ROUNDS: usize = 3;
+const ROUNDS: u8 = 6;
 /// Honest requests of a round, and the time from one to the next.
-const REQUESTS: u32 = 2_000;
+const REQUESTS: u32 = 1_000;
 const EVERY: Duration = Duration::from_millis(5);
 /// Connections that are slow.
 const SLOW: usize = 10_000;
@@ -45,13 +46,11 @@ const FLOODING: usize = 8;
 const STREAMS: u32 = 64;
 /// What the attacker does and where, for the process that is the attacker.
 const ATTACK: &str = "KEYWRIGHT_ATTACK";
-/// The attacker's address: another one than that of the honest client.
-const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attack {
     Slow,
-    Resets { from: IpAddr },
+    Resets,
 }
 
 fn main() {
@@ -60,39 +59,43 @@ fn main() {
     rustix::thread::disable_transparent_huge_pages(true).unwrap();
     let secret = SecretValue::from_random(&ambient::random());
     let request = shipped::token_request(&secret);
-    match env::var(ATTACK).ok().as_deref().and_then(|order| order.split_once(' ')) {
-        Some(("slow", address)) => attack(Attack::Slow, address.parse().unwrap()),
-        Some(("resets", address)) => attack(Attack::Resets { from: ELSEWHERE }, address.parse().unwrap()),
-        Some(("resets-from-here", address)) => attack(Attack::Resets { from: IpAddr::V4(Ipv4Addr::LOCALHOST) }, address.parse().unwrap()),
+    match env::var(ATTACK).ok().as_deref().map(|order| order.split(' ').collect::<Vec<_>>()).as_deref() {
+        Some(["slow", from, address]) => attack(Attack::Slow, from.parse().unwrap(), address.parse().unwrap()),
+        Some(["resets", from, address]) => attack(Attack::Resets, from.parse().unwrap(), address.parse().unwrap()),
         Some(_) => another(secret),
         None => {}
     }
     let address = start(secret);
-    let (_another, elsewhere) = Beside::start("another -");
+    let (_another, elsewhere) = Beside::start("another");
+    let elsewhere = elsewhere.parse().unwrap();
     let flooding = format!("{FLOODING} connections of resets");
-    let rounds = [
-        ("quiet".to_owned(), None),
-        (format!("{SLOW} slow connections"), Some(format!("slow {address}"))),
-        (format!("{SLOW} slow connections, elsewhere"), Some(format!("slow {elsewhere}"))),
-        (flooding.clone(), Some(format!("resets {address}"))),
-        (format!("{flooding}, elsewhere"), Some(format!("resets {elsewhere}"))),
-        (format!("{flooding}, same address"), Some(format!("resets-from-here {address}"))),
+    let kinds = [
+        ("quiet".to_owned(), None, REQUESTS),
+        (format!("{SLOW} slow connections"), Some(("slow", address)), REQUESTS),
+        (format!("{SLOW} slow connections, elsewhere"), Some(("slow", elsewhere)), REQUESTS),
+        (flooding.clone(), Some(("resets", address)), REQUESTS),
+        (format!("{flooding}, elsewhere"), Some(("resets", elsewhere)), REQUESTS),
+        (format!("{flooding}, same address"), Some(("resets", address)), REQUESTS / 10),
     ];
-    let mut times: [Vec<Duration>; 6] = Default::default();
-    for _ in 0..ROUNDS {
-        for (times, (_, order)) in times.iter_mut().zip(&rounds) {
-            let attacker = order.as_deref().map(Beside::start);
-            times.extend(honest(address, &request));
+    let words: Vec<_> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |name: &str| words.is_empty() || name == "quiet" || words.iter().any(|word| name.contains(word));
+    let mut kinds: Vec<_> = kinds.into_iter().filter(|(name, ..)| is_wanted(name)).map(|kind| (kind, Vec::new())).collect();
+    for round in 0..ROUNDS {
+        for ((name, attacked, requests), times) in &mut kinds {
+            // Of an address that nothing is known of yet, but for that of the honest client.
+            let from = Ipv4Addr::new(127, 0, 0, if name.ends_with("same address") { 1 } else { 2 + round });
+            let attacker = attacked.map(|(attack, address)| Beside::start(&format!("{attack} {from} {address}")));
+            times.extend(honest(address, &request, *requests));
             drop(attacker);
         }
     }
-    println!("{} honest requests of each kind, ES256, plain HTTP:\n", ROUNDS * REQUESTS as usize);
-    println!("{:<42}{:>10}{:>10}{:>10}{:>16}", "", "median", "p99", "longest", "p99 / quiet p99");
-    let quiet = percentile(&mut times[0], 99);
-    for ((name, _), times) in rounds.iter().zip(&mut times) {
+    println!("Honest requests, ES256, plain HTTP, {ROUNDS} rounds of each kind:\n");
+    println!("{:<42}{:>10}{:>10}{:>10}{:>10}{:>16}", "", "requests", "median", "p99", "longest", "p99 / quiet p99");
+    let quiet = percentile(&mut kinds[0].1, 99);
+    for ((name, ..), times) in &mut kinds {
         let [median, p99, longest] = [50, 99, 100].map(|share| percentile(times, share));
         let ratio = p99.as_secs_f64() / quiet.as_secs_f64();
-        println!("{name:<42}{:>10}{:>10}{:>10}{ratio:>16.2}", micros(median), micros(p99), micros(longest));
+        println!("{name:<42}{:>10}{:>10}{:>10}{:>10}{ratio:>16.2}", times.len(), micros(median), micros(p99), micros(longest));
     }
 }
 
@@ -126,7 +129,7 @@ fn start(secret: SecretValue) -> SocketAddr {
     address.recv().unwrap()
 }
 
-fn honest(address: SocketAddr, request: &[u8]) -> Vec<Duration> {
+fn honest(address: SocketAddr, request: &[u8], requests: u32) -> Vec<Duration> {
     let start = ambient::boot_time();
     let ask = |number| {
         std::thread::sleep((start + EVERY * number).saturating_sub(ambient::boot_time()));
@@ -143,7 +146,7 @@ fn honest(address: SocketAddr, request: &[u8]) -> Vec<Duration> {
         assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
         ambient::boot_time() - begun
     };
-    (0..REQUESTS).map(ask).collect()
+    (0..requests).map(ask).collect()
 }
 
 /// A process that attacks, or is attacked, until this is dropped.
@@ -185,7 +188,7 @@ fn another(secret: SecretValue) -> ! {
 }
 
 /// Never returns.
-fn attack(attack: Attack, address: SocketAddr) -> ! {
+fn attack(attack: Attack, from: IpAddr, address: SocketAddr) -> ! {
     end_with_parent();
     // What an attacker computes, it computes elsewhere.
     rustix::process::nice(19).unwrap();
@@ -198,10 +201,11 @@ fn attack(attack: Attack, address: SocketAddr) -> ! {
             tokio::spawn(async move {
                 loop {
                     // Refused, reset, closed: begin again.
-                    let _ = match attack {
-                        Attack::Slow => dribble(address, &opened).await,
-                        Attack::Resets { from } => flood(from, address, &opened).await,
-                    };
+                    match attack {
+                        Attack::Slow if dribble(from, address, &opened).await.is_err() => sleep(Duration::from_millis(10)).await,
+                        Attack::Slow => {}
+                        Attack::Resets => drop(flood(from, address, &opened).await),
+                    }
                 }
             });
             if attack == Attack::Slow {
@@ -219,14 +223,16 @@ fn attack(attack: Attack, address: SocketAddr) -> ! {
 async fn connect(from: IpAddr, address: SocketAddr) -> std::io::Result<tokio::net::TcpStream> {
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.bind((from, 0).into())?;
+    // Ended by a reset, so that the port is free at once.
+    socket.set_zero_linger()?;
     socket.connect(address).await
 }
 
 type Opened = tokio::sync::mpsc::UnboundedSender<()>;
 
 /// A head that never ends.
-async fn dribble(address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
-    let mut stream = connect(ELSEWHERE, address).await?;
+async fn dribble(from: IpAddr, address: SocketAddr, opened: &Opened) -> std::io::Result<()> {
+    let mut stream = connect(from, address).await?;
     let _ = opened.send(());
     stream.write_all(b"POST /oauth2/token HTTP/1.1\r\nhost: x\r\nx: ").await?;
     let mut octet = [0];
