@@ -36,6 +36,7 @@ mod introspected;
 mod key_rotation;
 mod keys;
 mod leader;
+mod many;
 mod namespaced;
 mod objects;
 mod operator;
