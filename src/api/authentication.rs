@@ -20,7 +20,8 @@ pub struct Authentication {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private_key_jwt: Option<PrivateKeyJwt>,
     /// With the projected token of one of these ServiceAccounts of the own namespace: no secret exists at all. The token's audience is the
-    /// issuer and nothing else, and it is sent as a client_assertion.
+    /// issuer and nothing else, and it is sent as a client_assertion. Where the cluster refuses the keys that they are verified with, Ready is
+    /// False (ClusterKeysUnavailable).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

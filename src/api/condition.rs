@@ -75,6 +75,8 @@ pub enum Reason {
     SigningKeyUnavailable,
     /// Client: the bundle of a trust domain of its workloads cannot be used.
     TrustBundleUnavailable,
+    /// Client: the keys that the tokens of its ServiceAccounts are verified with are not to be had.
+    ClusterKeysUnavailable,
     /// The spec contradicts itself.
     InvalidSpec,
     /// Client: `spec.disabled`.
@@ -187,6 +189,7 @@ impl Reason {
             Self::PolicyViolation => "PolicyViolation",
             Self::SigningKeyUnavailable => "SigningKeyUnavailable",
             Self::TrustBundleUnavailable => "TrustBundleUnavailable",
+            Self::ClusterKeysUnavailable => "ClusterKeysUnavailable",
             Self::InvalidSpec => "InvalidSpec",
             Self::Disabled => "Disabled",
             Self::StatusUnreadable => "StatusUnreadable",

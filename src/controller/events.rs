@@ -127,12 +127,13 @@ impl Events {
 
     /// Where a new reason of Ready is worth a warning.
     pub(crate) fn warned(&self, client: &OAuthClient, ready: &Finding) {
-        use Reason::TrustBundleUnavailable;
         use Reason::{AccessDenied, ClientIdConflict, ControllerConflict, InvalidSpec, PolicyViolation, SecretConflict, StatusUnreadable};
+        use Reason::{ClusterKeysUnavailable, TrustBundleUnavailable};
         let is_worth_it = matches!(
             ready.reason,
             AccessDenied
                 | ClientIdConflict
+                | ClusterKeysUnavailable
                 | ControllerConflict
                 | InvalidSpec
                 | PolicyViolation

@@ -17,8 +17,8 @@ pub(crate) struct Grants {
     pub(crate) missing: Option<String>,
     /// The signing algorithm of which there is no key.
     pub(crate) unsigned: Option<&'static str>,
-    /// Which trust domain of its workloads has no bundle, and where it would have to be.
-    pub(crate) untrusted: Option<String>,
+    /// What its proofs cannot be verified without, and where that would have to be.
+    pub(crate) untrusted: Option<(Reason, String)>,
 }
 
 impl Grants {
@@ -40,8 +40,8 @@ pub(crate) fn verdict(grants: &Grants, credentials: &[Credential], disabled: boo
         Finding::no(Reason::Disabled, "spec.disabled is true: the client gets no token")
     } else if let Some(algorithm) = grants.unsigned {
         Finding::no(Reason::SigningKeyUnavailable, format!("no {algorithm} signing key is active yet: the leader makes it"))
-    } else if let Some(lines) = &grants.untrusted {
-        Finding::no(Reason::TrustBundleUnavailable, lines)
+    } else if let Some((reason, lines)) = &grants.untrusted {
+        Finding::no(*reason, lines)
     } else if let Some(lines) = &grants.missing {
         Finding::no(Reason::AccessDenied, lines)
     } else if overlapping > 0 {
@@ -70,6 +70,14 @@ pub(crate) fn untrusted(domain: &TrustDomain, namespace: &str, fault: &BundleFau
     format!(
         "no bundle of the trust domain {name}: the ConfigMap {namespace}/{config_map} (key {key}) {fault}. Have the platform's owner see to it that the SPIFFE \
          bundle of {name} is published there. Until then JWT-SVIDs of {name} are answered 503 by every replica that has not read one before; the others go on with that one"
+    )
+}
+
+/// Of a client that is a ServiceAccount, where the cluster does not give the keys of their tokens.
+pub(crate) fn unverifiable(why: &str) -> String {
+    format!(
+        "no keys of the cluster, so that the tokens of ServiceAccounts are answered 503: {why}. Have the platform's owner let the operator's ServiceAccount \
+         read them, as the ClusterRoleBinding system:service-account-issuer-discovery does by default"
     )
 }
 

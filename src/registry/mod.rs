@@ -11,6 +11,7 @@
 //! What [`Seen`] says was reached is in the snapshot already, but for what it names as unread: that is what the gate of a rotation
 //! rests on.
 
+mod account_keys;
 mod bundles;
 pub mod feed;
 pub mod index;
@@ -29,6 +30,8 @@ use crate::{
     },
     replica::{Watch, Watched, announcement::EVERYTHING, contact::Moment},
 };
+pub use account_keys::AccountKeys;
+use account_keys::Looks;
 use arc_swap::ArcSwap;
 use bundles::Bundles;
 use feed::{Event, Source, Unreadable};
@@ -68,6 +71,7 @@ pub struct Registry {
     work: Notify,
     touched: Mutex<Option<mpsc::UnboundedSender<Touched>>>,
     bundles: Bundles,
+    account_keys: Looks,
 }
 
 /// A kind that the index holds.
@@ -98,6 +102,7 @@ impl Registry {
             work: Notify::new(),
             touched: Mutex::default(),
             bundles,
+            account_keys: Looks::default(),
         })
     }
 

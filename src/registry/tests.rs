@@ -292,3 +292,34 @@ async fn bundles_are_waited_for() {
     registry.bundles_read(long).await;
     registry_of(Reach::Cluster).bundles_read(long).await;
 }
+
+/// Of the cluster's keys the clients that are ServiceAccounts hear, and no others; once.
+#[tokio::test]
+async fn the_clients_that_are_service_accounts_are_looked_at_when_the_keys_come_or_are_refused() {
+    let registry = registry();
+    let mut bound = client("bound", &json!([]));
+    bound.metadata.name = Some("bound".to_owned());
+    bound.spec = serde_json::from_value(json!({"access": [], "authentication": {"serviceAccounts": [{"name": "a"}]}})).unwrap();
+    take_in(&registry, listed(vec![client("with-secret", &json!([])), bound], vec![], 10));
+    let mut told = registry.tell();
+    let long = Duration::from_secs(3_600);
+    let mut waiting = Box::pin(registry.account_keys_looked_up(long));
+    assert!(futures::poll!(&mut waiting).is_pending() && registry.account_keys_refused().is_none());
+    let refused = || AccountKeys::Refused("why".to_owned());
+    let looks = [
+        (AccountKeys::Unanswered, None, 1),
+        (refused(), Some("why".to_owned()), 1),
+        (refused(), Some("why".to_owned()), 0),
+        (AccountKeys::Unanswered, Some("why".to_owned()), 0),
+        (AccountKeys::Known, None, 1),
+        (AccountKeys::Unanswered, None, 0),
+        (refused(), None, 0),
+    ];
+    for (found, why, touched) in looks {
+        registry.account_keys_are(found);
+        assert_eq!(registry.account_keys_refused(), why);
+        let expected: Vec<Touched> = (0..touched).map(|_| Touched::Client(ObjectName::new("x", "bound"))).collect();
+        assert_eq!(std::iter::from_fn(|| told.try_recv().ok()).collect::<Vec<_>>(), expected);
+    }
+    waiting.await;
+}

@@ -22,7 +22,7 @@ use crate::{
         used::UsedAssertions,
     },
     policy::Quota,
-    registry::{Registry, feed::Source, index::Index},
+    registry::{AccountKeys, Registry, feed::Source, index::Index},
     replica::{
         contact::{Contact, Moment, Patience},
         heartbeat::{Heartbeat, Identity, Links, Pace},
@@ -49,8 +49,8 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// The same for Leases, which must not wait.
 const LEASE_ANSWER: Duration = Duration::from_secs(3);
 
-/// How long a leader waits for bundles that it may not be able to read, before it says so of the clients that need them.
-const BUNDLES: Duration = Duration::from_secs(5);
+/// How long a leader waits for bundles and keys that it may not be able to read, before it says so of the clients that need them.
+const TRUST: Duration = Duration::from_secs(5);
 
 /// How many files the process may open: as many as it may allow itself. Container runtimes give it a limit of 1024 that programs are
 /// meant to raise, because some of them use `select`.
@@ -233,7 +233,7 @@ impl Replica {
             }
         };
         let (desk, answering) = Desk::new();
-        tasks.spawn(Task::ServiceAccounts, keeper::run(self.reviews.clone(), answering, self.service_account_keys.clone(), stop.clone()));
+        tasks.spawn(Task::ServiceAccounts, keeper::run(self.reviews.clone(), answering, self.tell_of_account_keys(), stop.clone()));
         let (revocations, keeping) = revocation::desk::Desk::new();
         let (installation, pod) = (&self.settings.installation, &self.settings.pod);
         let keeper = revocation::keeper::Keeper::new(&self.reviews, self.watches.clone(), installation, pod, keeping);
@@ -293,14 +293,28 @@ impl Replica {
             Candidate::new(self.leases.clone(), &installation.namespace, &installation.release, self.process.clone(), Terms::default());
         let stop = stop.clone();
         let registry = Arc::clone(&self.registry);
+        // One that answers no requests does not look.
+        let keys = if self.serves() { TRUST } else { Duration::ZERO };
         // A task of its own: a renewal never waits for the work. It ends after the controller, and gives the Lease back.
         let give_back = CancellationToken::new();
         tasks.spawn(Task::Election, candidate.run(give_back.clone()));
         let give_back = give_back.drop_guard();
         tasks.spawn(Task::Controller, async move {
-            lead(controller, leadership, registry, stop).await;
+            lead(controller, leadership, (registry, keys), stop).await;
             drop(give_back);
         });
+    }
+
+    fn tell_of_account_keys(&self) -> keeper::Tell {
+        let (registry, gauge) = (Arc::clone(&self.registry), self.service_account_keys.clone());
+        Box::new(move |found| match found {
+            keeper::Found::Keys(count) => {
+                gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+                registry.account_keys_are(AccountKeys::Known);
+            }
+            keeper::Found::Refused(why) => registry.account_keys_are(AccountKeys::Refused(why)),
+            keeper::Found::Unanswered => registry.account_keys_are(AccountKeys::Unanswered),
+        })
     }
 
     fn endpoint(&self, service_accounts: Desk, revocations: revocation::desk::Desk, audit: audit::Desk) -> Endpoint {
@@ -334,8 +348,8 @@ fn rate(quota: Quota) -> Rate {
     Rate::per_second(quota.burst, quota.tokens_per_second)
 }
 
-/// Leads whenever the Lease is held, until `stop`.
-async fn lead(controller: Controller, mut leadership: Leadership, registry: Arc<Registry>, stop: CancellationToken) {
+/// Leads whenever the Lease is held, until `stop`. `keys`: how long it waits for the first look at the cluster's keys.
+async fn lead(controller: Controller, mut leadership: Leadership, (registry, keys): (Arc<Registry>, Duration), stop: CancellationToken) {
     let mut seen = registry.seen();
     loop {
         tokio::select! {
@@ -348,7 +362,7 @@ async fn lead(controller: Controller, mut leadership: Leadership, registry: Arc<
             // What is not known yet would look as if it were not there.
             let listed = async {
                 let listed = seen.wait_for(|seen| seen.all_listed().is_some()).await.is_ok();
-                registry.bundles_read(BUNDLES).await;
+                tokio::join!(registry.bundles_read(TRUST), registry.account_keys_looked_up(keys));
                 listed
             };
             tokio::select! {

@@ -28,7 +28,6 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
-use prometheus_client::metrics::gauge::Gauge;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
@@ -46,11 +45,27 @@ const ASKING: usize = 16_384;
 /// Reviews at the same time. Each costs the API server a look at the token, its pod and its ServiceAccount.
 const REVIEWS: usize = 32;
 
+/// What a look at the keys came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// So many.
+    Keys(usize),
+    /// None, by an answer of the API server that will be the same the next time.
+    Refused(String),
+    /// None, because it did not answer.
+    Unanswered,
+}
+
+/// Told of each look.
+pub type Tell = Box<dyn Fn(Found) + Send + Sync>;
+
 /// Why the keys are not known.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
     #[error("reading {0} of the API server: {1}")]
     Read(&'static str, kube::Error),
+    #[error("the API server answers {1} for {0}")]
+    Refused(&'static str, u16),
     #[error("{0} of the API server is not what it should be: {1}")]
     Form(&'static str, serde_json::Error),
     #[error("the API server publishes no key of RS256, ES256, PS256 or EdDSA")]
@@ -75,8 +90,7 @@ type Look = Fuse<BoxFuture<'static, Result<ClusterIssuer, FetchError>>>;
 struct Keeper {
     client: Client,
     issuer: Arc<ArcSwapOption<ClusterIssuer>>,
-    /// How many keys are known.
-    known: Gauge,
+    tell: Tell,
     /// When the last look at the keys began, by the clock that never stops.
     begun: Option<Duration>,
     /// Whether the last one that has ended found them.
@@ -85,10 +99,10 @@ struct Keeper {
     asking: Vec<oneshot::Sender<()>>,
 }
 
-/// Answers until `stop`, and says in `known` how many keys there are. Reviews do not wait for a look at the keys, nor that for them.
-pub async fn run(client: Client, answering: Answering, known: Gauge, stop: CancellationToken) {
+/// Answers until `stop`, and tells what each look at the keys came to. Reviews do not wait for a look at the keys, nor that for them.
+pub async fn run(client: Client, answering: Answering, tell: Tell, stop: CancellationToken) {
     let Answering { issuer, mut questions, mut keys } = answering;
-    let mut keeper = Keeper { client, issuer, known, begun: None, found: None, asking: Vec::new() };
+    let mut keeper = Keeper { client, issuer, tell, begun: None, found: None, asking: Vec::new() };
     let mut reviews = FuturesUnordered::new();
     let mut look = keeper.begin();
     loop {
@@ -130,11 +144,9 @@ impl Keeper {
     fn take_in(&mut self, fetched: Result<ClusterIssuer, FetchError>) {
         let is_news = self.found != Some(false);
         self.found = Some(fetched.is_ok());
+        (self.tell)(found(&fetched));
         match fetched {
-            Ok(issuer) => {
-                self.known.set(i64::try_from(issuer.keys.len()).unwrap_or(i64::MAX));
-                self.issuer.store(Some(Arc::new(issuer)));
-            }
+            Ok(issuer) => self.issuer.store(Some(Arc::new(issuer))),
             // Said once: who has no use for it need not read it every few seconds.
             Err(error) if is_news => tracing::warn!(%error, "the keys of ServiceAccount tokens are as before; will be tried again"),
             Err(error) => tracing::debug!(%error, "the keys of ServiceAccount tokens are still as before"),
@@ -152,6 +164,22 @@ impl Keeper {
     }
 }
 
+fn found(fetched: &Result<ClusterIssuer, FetchError>) -> Found {
+    match fetched {
+        Ok(issuer) => Found::Keys(issuer.keys.len()),
+        Err(FetchError::Read(..)) => Found::Unanswered,
+        Err(error @ (FetchError::Refused(..) | FetchError::Form(..) | FetchError::NoKey)) => Found::Refused(error.to_string()),
+    }
+}
+
+/// What a client is told will not be otherwise the next time. 429 is not of this kind: the API server is busy.
+fn failed(path: &'static str, error: kube::Error) -> FetchError {
+    match error {
+        kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => FetchError::Refused(path, status.code),
+        error => FetchError::Read(path, error),
+    }
+}
+
 async fn fetched(client: Client) -> Result<ClusterIssuer, FetchError> {
     let Discovery { issuer } = document(&client, DISCOVERY).await?;
     let Jwks { keys } = document(&client, JWKS).await?;
@@ -162,7 +190,7 @@ async fn fetched(client: Client) -> Result<ClusterIssuer, FetchError> {
 
 async fn document<T: for<'de> Deserialize<'de>>(client: &Client, path: &'static str) -> Result<T, FetchError> {
     let request = http::Request::get(path).body(Vec::new()).map_err(|error| FetchError::Read(path, kube::Error::HttpError(error)))?;
-    let text = client.request_text(request).await.map_err(|error| FetchError::Read(path, error))?;
+    let text = client.request_text(request).await.map_err(|error| failed(path, error))?;
     serde_json::from_str(&text).map_err(|error| FetchError::Form(path, error))
 }
 
@@ -260,13 +288,17 @@ mod tests {
     async fn who_asks_for_keys_is_not_in_the_way_of_reviews() {
         let (looks, lets) = (Arc::default(), Arc::new(Semaphore::new(0)));
         let (desk, answering) = Desk::new();
-        let (known, stop) = (Gauge::default(), CancellationToken::new());
-        let running = tokio::spawn(run(api_server(&looks, &lets), answering, known.clone(), stop.clone()));
+        let (told, stop) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+        let tell = {
+            let told = Arc::clone(&told);
+            move |found| told.store(if let Found::Keys(count) = found { count } else { 0 }, Relaxed)
+        };
+        let running = tokio::spawn(run(api_server(&looks, &lets), answering, Box::new(tell), stop.clone()));
         let asking = futures::future::join_all((0..500).map(|_| desk.look_up_keys()));
         let reviewed = async {
             let review = Review { token: String::from("x").into(), audience: "us".to_owned(), subject: "worker".to_owned() };
             assert_eq!(desk.review(review).await, Ok(true));
-            assert!(desk.issuer().is_none() && known.get() == 0);
+            assert!(desk.issuer().is_none() && told.load(Relaxed) == 0);
             lets.add_permits(1);
         };
         let both = async { tokio::join!(asking, reviewed) };
@@ -274,7 +306,7 @@ mod tests {
         assert!(asked.iter().all(Result::is_ok));
         // Nor does whoever comes a moment later cost another one.
         assert_eq!(desk.look_up_keys().await, Ok(()));
-        assert!(desk.issuer().is_some() && known.get() == 1);
+        assert!(desk.issuer().is_some() && told.load(Relaxed) == 1);
         assert_eq!(looks.load(Relaxed), 1);
         stop.cancel();
         running.await.unwrap();

@@ -1,17 +1,19 @@
-//! The cluster gets another key for its ServiceAccount tokens, as whoever runs it does once in a while.
+//! The cluster gets another key for its ServiceAccount tokens, as whoever runs it does once in a while; or gives none.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::decode_header;
+use kube::ResourceExt;
 use serde_json::json;
 
+use crate::cluster::proxy::{Proxy, calls};
 use crate::cluster::{ControlPlane, Options, eventually};
 use crate::operator::{Operator, Replica, Setup};
 use crate::secretless::{account, projected, token};
 use crate::teams::{INVOICES, Teams, WORKER};
-use crate::workload::{Answer, Credentials, answer};
+use crate::workload::{Answer, Credentials, answer, condition};
 
 /// The keys are looked at ten seconds after the last look at the earliest; the rest is for a machine that does other things.
 const LOOKED_AT: Duration = Duration::from_secs(30);
@@ -50,6 +52,40 @@ impl Replica {
 fn certified(operator: &Operator<'_>) -> crate::cluster::Kubeconfig {
     let user = format!("system:serviceaccount:{}:{}", operator.namespace, operator.release());
     operator.cluster.kubeconfig_for_user(&user, Some("system:serviceaccounts")).unwrap()
+}
+
+/// K04: a cluster that does not give its keys to ServiceAccounts. The clients that need them say so until it does; others do not care.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_a_service_account_is_not_ready_where_the_cluster_refuses_its_keys() {
+    let operator = Operator::install(ControlPlane::shared().await.unwrap(), Setup::default()).await;
+    let proxy = Proxy::start(&operator.kubeconfig).await.unwrap();
+    let refusal = proxy.when(calls().of("")).answer(403);
+    operator.start(operator.first(), proxy.kubeconfig());
+    operator.first().ready().await;
+    let teams = Teams::served_by(&operator).await;
+    let accounts = account(&teams, "worker").await;
+    teams.apply(&INVOICES.replace("clients: [worker], ", "")).await;
+    teams.apply(&format!("{WORKER}  authentication: {{serviceAccounts: [{{name: worker}}]}}\n")).await;
+    teams.apply(&WORKER.replace("name: worker", "name: with-secret")).await;
+    let worker = operator.client_is(&teams.billing, "worker", "ClusterKeysUnavailable").await;
+    let ready = condition(worker.status.as_ref().and_then(|status| status.conditions.as_ref()), "Ready").unwrap();
+    assert_eq!(ready.status, "False");
+    for words in ["the API server answers 403 for /.well-known/openid-configuration", "system:service-account-issuer-discovery"] {
+        assert!(ready.message.contains(words), "{ready:?}");
+    }
+    let other = operator.client_is(&teams.billing, "with-secret", "Issued").await;
+    let credentials = Credentials::read(&teams.kube, &teams.billing, "worker").await;
+    let assertion = projected(&accounts, "worker", credentials.get("issuer-uri")).await;
+    let url = credentials.get("token-uri");
+    assert_eq!(token(&credentials, url, &assertion).await.status, 503);
+    let metrics = operator.first().metrics().await;
+    assert!(metrics.contains("\nkeywright_service_account_keys 0\n"), "{metrics}");
+
+    proxy.remove(refusal);
+    operator.client_is(&teams.billing, "worker", "Issued").await;
+    assert_eq!(token(&credentials, url, &assertion).await.status, 200);
+    let now = teams.clients().get("with-secret").await.unwrap();
+    assert_eq!(now.resource_version(), other.resource_version(), "{:?}", now.status);
 }
 
 /// K11, K04: a token of the new key is good as soon as there is one, with no restart of anything of ours; those of the former key are until

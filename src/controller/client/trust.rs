@@ -1,11 +1,21 @@
-//! A client whose workloads are of a trust domain that nothing vouches for.
+//! A client whose proofs cannot be verified, though nothing is wrong with it: nothing vouches for the trust domain of its workloads, or the
+//! cluster does not give the keys of ServiceAccounts.
 
 use super::Work;
-use crate::{controller::findings, domain::trust_domain::WorkloadId};
+use crate::{api::Reason, controller::findings, domain::trust_domain::WorkloadId};
 
 impl Work<'_> {
-    /// The trust domains of its workloads whose bundles cannot be used now, in words; `None`: there are none.
-    pub(super) fn untrusted(&self) -> Option<String> {
+    /// What is missing, in words; `None`: nothing.
+    pub(super) fn untrusted(&self) -> Option<(Reason, String)> {
+        let bundles = self.without_bundle().map(|lines| (Reason::TrustBundleUnavailable, lines));
+        bundles.or_else(|| {
+            let refused = self.controller.registry.account_keys_refused().filter(|_| !self.client.service_accounts.is_empty());
+            refused.map(|why| (Reason::ClusterKeysUnavailable, findings::unverifiable(&why)))
+        })
+    }
+
+    /// The trust domains of its workloads whose bundles cannot be used now.
+    fn without_bundle(&self) -> Option<String> {
         let controller = self.controller;
         let known = controller.registry.trust();
         let (known, namespace) = (known.load(), &controller.installation.namespace);

@@ -122,9 +122,18 @@ impl Index {
     /// The clients that are workloads of a trust domain.
     #[must_use]
     pub fn touched_by_trust_domain(&self, name: &str) -> BTreeSet<Touched> {
-        let is_its = |registered: &RegisteredClient| registered.client.workloads.iter().any(|workload| workload.trust_domain() == name);
-        let all = self.clients.iter().filter(|(_, known)| known.parsed.as_deref().is_ok_and(is_its));
-        all.map(|(client, _)| Touched::Client(client.clone())).collect()
+        self.touched_where(|client| client.workloads.iter().any(|workload| workload.trust_domain() == name))
+    }
+
+    /// The clients that are ServiceAccounts.
+    #[must_use]
+    pub fn touched_by_account_keys(&self) -> BTreeSet<Touched> {
+        self.touched_where(|client| !client.service_accounts.is_empty())
+    }
+
+    fn touched_where(&self, is_meant: impl Fn(&Client) -> bool) -> BTreeSet<Touched> {
+        let all = self.clients.iter().filter(|(_, known)| known.parsed.as_deref().is_ok_and(|registered| is_meant(&registered.client)));
+        all.map(|(name, _)| Touched::Client(name.clone())).collect()
     }
 
     /// Whether there is a namespace of that name, for all that this installation may see.
