@@ -8,7 +8,7 @@
 //!
 //! Nor is a wall clock that leaps believed (F13): an assertion is forgotten only when it has ended by that clock, and by the boot clock,
 //! which nobody can set, as much time has passed as it had left. So a leap that is soon put right forgets none that lives. Where the
-//! clock was ahead when an assertion came, both may say so too early: what may have been forgotten is refused for [`AFTERWARDS`].
+//! clock was ahead when an assertion came, both may say so too early: what may have been forgotten is refused for half an hour.
 
 use crate::{domain::names::ClientId, replica::contact::Moment};
 use std::{
