@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::cluster::{ControlPlane, Options, eventually};
 use crate::objects;
 use crate::operator::{Operator, Setup};
-use crate::teams::Teams;
+use crate::teams::{INVOICES, Teams, WORKER};
 
 /// Clients, unless `KEYWRIGHT_CLIENTS` says otherwise.
 const CLIENTS: usize = 200;
@@ -29,28 +29,9 @@ const AT_ONCE: usize = 16;
 const ALONE: Duration = Duration::from_secs(2);
 const BESIDE_OTHERS: Duration = Duration::from_secs(20);
 
-const INVOICES: &str = "
-apiVersion: keywright.dev/v1alpha1
-kind: ProtectedResource
-metadata: {name: invoices, namespace: $shop}
-spec:
-  issuer: $issuer
-  scopes: [{name: invoices.read}, {name: invoices.write}]
-  grants: [{namespaces: [$billing], scopes: [invoices.read, invoices.write]}]
-";
-
-const CLIENT: &str = "
-apiVersion: keywright.dev/v1alpha1
-kind: OAuthClient
-metadata: {name: $name, namespace: $billing}
-spec:
-  issuer: $issuer
-  access: [{resource: $shop/invoices, scopes: [invoices.read]}]
-";
-
 impl Teams<'_> {
     async fn create_client(&self, name: &str) -> kube::Result<()> {
-        objects::create(&self.kube, &self.billing, &self.filled(&CLIENT.replace("$name", name))).await.map(drop)
+        objects::create(&self.kube, &self.billing, &self.filled(&WORKER.replace("name: worker", &format!("name: {name}")))).await.map(drop)
     }
 
     /// How many clients are Ready.
@@ -89,6 +70,9 @@ async fn a_new_client_does_not_wait_behind_all_others_after_a_restart() {
     operator.start_all().await;
     let teams = Teams::served_by(&operator).await;
     teams.apply(INVOICES).await;
+    teams
+        .change_resource("invoices", json!({"grants": [{"namespaces": [teams.billing], "scopes": ["invoices.read", "invoices.write"]}]}))
+        .await;
     let begun = boot_time();
     let created = stream::iter(0..count)
         .map(|number| {

@@ -15,7 +15,6 @@ pub(super) struct Document(pub(super) Value);
 struct Name(String);
 
 struct AnyValue;
-struct AnyName;
 
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -25,7 +24,15 @@ impl<'de> Deserialize<'de> for Document {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyName).map(Self)
+        match Value::deserialize(deserializer)? {
+            Value::String(name) => Ok(Self(name)),
+            Value::Bool(name) => Ok(Self(name.to_string())),
+            // As kubectl: `1.0` is 1.
+            Value::Number(name) => {
+                Ok(Self(name.as_f64().filter(|_| name.is_f64()).map_or_else(|| name.to_string(), |name| name.to_string())))
+            }
+            Value::Null | Value::Array(_) | Value::Object(_) => Err(Error::custom("the name of a member is a text, a number or a boolean")),
+        }
     }
 }
 
@@ -78,34 +85,6 @@ impl<'de> Visitor<'de> for AnyValue {
             read.insert(name, value);
         }
         Ok(Value::Object(read))
-    }
-}
-
-impl Visitor<'_> for AnyName {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a member")
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<String, E> {
-        Ok(value.to_string())
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<String, E> {
-        Ok(value.to_string())
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<String, E> {
-        Ok(value.to_string())
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<String, E> {
-        Ok(value.to_string())
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<String, E> {
-        Ok(value.to_owned())
     }
 }
 
