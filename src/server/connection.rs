@@ -26,12 +26,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::{
     convert::Infallible,
     error::Error as StdError,
+    io,
     net::IpAddr,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -158,17 +160,20 @@ impl Connections {
             shared.wait_for_turn(peer.0).await;
             let outcome = match &shared.tls {
                 TlsMode::Plain => shared.serve(stream, peer).await,
-                TlsMode::Tls(acceptor) => match timeout(shared.limits.head, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => shared.serve(stream, peer).await,
-                    Ok(Err(error)) => {
-                        tracing::debug!(%error, "a TLS handshake failed");
-                        Outcome::Nothing
+                TlsMode::Tls(acceptor) => {
+                    let accepted = tokio::select! {
+                        biased;
+                        accepted = acceptor.accept(stream) => accepted,
+                        () = patience(shared.limits.head) => Err(io::ErrorKind::TimedOut.into()),
+                    };
+                    match accepted {
+                        Ok(stream) => shared.serve(stream, peer).await,
+                        Err(error) => {
+                            tracing::debug!(%error, "a TLS handshake failed");
+                            Outcome::Nothing
+                        }
                     }
-                    Err(_) => {
-                        tracing::debug!("a TLS handshake took too long");
-                        Outcome::Nothing
-                    }
-                },
+                }
             };
             if outcome == Outcome::Nothing {
                 shared.fruitless.count(peer.0, ambient::boot_time());
@@ -225,6 +230,8 @@ impl Shared {
         });
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
         let grace = tokio::select! {
+            // What has arrived is read before anything is too late.
+            biased;
             ended = connection.as_mut() => return activity.outcome_of(ended),
             () = activity.abused.notified() => return Outcome::Nothing,
             () = activity.idle(&self.limits) => self.limits.linger,
@@ -253,6 +260,14 @@ impl Shared {
         };
         in_flight.is_answered = response.extensions().get::<BrokenOff>().is_none();
         Ok(with_fate_of_connection(response, version, &ending))
+    }
+}
+
+/// How long a peer may take. Where this process stands still (SIGSTOP, a machine that is paused or moved), that takes half of it at most:
+/// the peer may have sent what is only now read, and may have to answer what is only now written.
+async fn patience(limit: Duration) {
+    for _ in 0..2 {
+        sleep(limit / 2).await;
     }
 }
 
@@ -297,7 +312,7 @@ impl Activity {
     /// Ends when the connection was idle for too long. Looks at counters instead of clocks, so that a request costs it two
     /// additions. Covers what hyper's header timeout does not: the time until it knows which protocol it speaks, and HTTP/2.
     async fn idle(&self, limits: &Limits) {
-        sleep(limits.head).await;
+        patience(limits.head).await;
         let mut last = Sample { begun: 0, ended: 0 };
         loop {
             let sample = Sample { begun: self.begun.load(Relaxed), ended: self.ended.load(Relaxed) };

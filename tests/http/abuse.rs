@@ -3,18 +3,15 @@
 
 use crate::{
     fixture::{Replica, SECRET},
-    served::{PROXY, Served, impatient, until_closed},
+    served::{PATIENCE, PROXY, Served, impatient, until_closed},
 };
 use keywright::server::{Limits, TlsMode, listen};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{sleep, timeout},
+    time::timeout,
 };
-
-/// Longer than anything here may take, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A token for each of so many honest requests, over a connection of its own.
 async fn honest(served: &Served, requests: usize) {
@@ -26,15 +23,6 @@ async fn honest(served: &Served, requests: usize) {
     }
 }
 
-async fn open_are(served: &Served, count: i64) {
-    let open = async {
-        while served.connections.open.get() != count {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, open).await.unwrap_or_else(|_| panic!("{} connections are open, not {count}", served.connections.open.get()));
-}
-
 /// S13: who comes while as many connections are open as may be is served once one of them is over.
 #[tokio::test]
 async fn more_connections_than_may_be_open_wait_for_their_turn() {
@@ -44,10 +32,10 @@ async fn more_connections_than_may_be_open_wait_for_their_turn() {
     for _ in 0..12 {
         silent.push(served.connect().await);
     }
-    open_are(&served, 4).await;
+    served.open_are(4).await;
     honest(&served, 3).await;
     drop(silent);
-    open_are(&served, 0).await;
+    served.open_are(0).await;
 }
 
 /// Connections from this address that send nothing, until one of them has to wait; or 1,000, as many as the rate allows of in ten seconds.
@@ -183,7 +171,7 @@ async fn a_flood_of_resets_keeps_nobody_from_a_token() {
     let (cut_off, ()) = tokio::join!(futures::future::join_all(floods), honest(&served, 20));
     assert_eq!(cut_off, [true; 4]);
     honest(&served, 1).await;
-    open_are(&served, 0).await;
+    served.open_are(0).await;
 }
 
 /// S14: h2 itself ends a flood of streams that are reset before they are served. Here each has begun, and waits for a body.

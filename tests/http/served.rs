@@ -15,12 +15,12 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here may take, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The address of a proxy that it trusts.
 pub(crate) const PROXY: &str = "127.0.0.3";
@@ -74,6 +74,16 @@ impl Served {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
         socket.connect(self.address).await.unwrap()
+    }
+
+    /// Waits until so many connections are open.
+    pub(crate) async fn open_are(&self, count: i64) {
+        let open = async {
+            while self.connections.open.get() != count {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, open).await.unwrap_or_else(|_| panic!("{} connections are open, not {count}", self.connections.open.get()));
     }
 
     /// Sends bytes, and returns all that comes until the server closes the connection.

@@ -10,8 +10,11 @@ use rustls::{
     sign,
     version::{TLS12, TLS13},
 };
-use std::sync::Arc;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 fn pair() -> CertifiedKey<KeyPair> {
@@ -24,7 +27,11 @@ fn install(certificate: &ServingCertificate, pair: &CertifiedKey<KeyPair>) {
 }
 
 async fn served(certificate: &Arc<ServingCertificate>) -> Served {
-    Served::with(Replica::new().router, TlsMode::with(Arc::clone(certificate)).unwrap(), Limits::default()).await
+    limited(certificate, Limits::default()).await
+}
+
+async fn limited(certificate: &Arc<ServingCertificate>, limits: Limits) -> Served {
+    Served::with(Replica::new().router, TlsMode::with(Arc::clone(certificate)).unwrap(), limits).await
 }
 
 struct Offer<'a> {
@@ -35,11 +42,11 @@ struct Offer<'a> {
 
 const ANYTHING: Offer<'_> = Offer { version: &TLS13, suites: &[], alpn: &[] };
 
-async fn handshake(
-    served: &Served,
-    trusted: &CertifiedKey<KeyPair>,
-    offer: Offer<'_>,
-) -> std::io::Result<TlsStream<tokio::net::TcpStream>> {
+async fn handshake(served: &Served, trusted: &CertifiedKey<KeyPair>, offer: Offer<'_>) -> io::Result<TlsStream<TcpStream>> {
+    handshake_over(served.connect().await, trusted, offer).await
+}
+
+async fn handshake_over(stream: TcpStream, trusted: &CertifiedKey<KeyPair>, offer: Offer<'_>) -> io::Result<TlsStream<TcpStream>> {
     let mut provider = default_provider();
     provider.cipher_suites.retain(|suite| offer.suites.is_empty() || offer.suites.contains(&suite.suite()));
     let mut roots = RootCertStore::empty();
@@ -47,8 +54,7 @@ async fn handshake(
     let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[offer.version]).unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = offer.alpn.iter().map(|name| name.to_vec()).collect();
-    let mut stream =
-        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), served.connect().await).await?;
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await?;
     stream.write_all(b"GET /oauth2/jwks HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
     Ok(stream)
 }
@@ -95,5 +101,21 @@ async fn a_certificate_is_exchanged_without_a_restart() {
     assert!(handshake(&served, &old, ANYTHING).await.is_err());
     let mut response = String::new();
     open.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+}
+
+/// H03: a handshake ends well in the midst of which the process stood still (SIGSTOP, a machine that is paused).
+#[tokio::test]
+async fn a_handshake_goes_on_after_the_process_stood_still() {
+    let (certificate, pair) = (Arc::new(ServingCertificate::default()), pair());
+    install(&certificate, &pair);
+    let limits = Limits { head: Duration::from_secs(1), ..Limits::default() };
+    let served = limited(&certificate, limits).await;
+    let stream = served.connect().await;
+    served.open_are(1).await;
+    std::thread::sleep(limits.head * 2);
+    let mut stream = handshake_over(stream, &pair, ANYTHING).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
 }

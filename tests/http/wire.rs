@@ -240,6 +240,21 @@ async fn a_token_comes_over_http_2_and_a_head_over_both() {
     }
 }
 
+/// H03: what arrived while the process stood still (SIGSTOP, a machine that is paused) is not late.
+#[tokio::test]
+async fn a_request_is_answered_that_came_while_the_process_stood_still() {
+    let served = Served::impatient().await;
+    for _ in 0..8 {
+        let mut stream = served.connect().await;
+        served.open_are(1).await;
+        stream.write_all(&request(&format!("connection: close\r\ncontent-length: {}\r\n", GRANT.len()), GRANT)).await.unwrap();
+        std::thread::sleep(impatient().head * 2);
+        let response = until_closed(&mut stream).await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+        served.open_are(0).await;
+    }
+}
+
 /// F18: clients that keep their connections alive see every request answered, before and while the listener drains; then
 /// there is nobody to connect to.
 #[tokio::test]
