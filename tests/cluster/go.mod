@@ -3,7 +3,8 @@
 // here they are required at the versions published from that same commit.
 module keywright.dev/tests/cluster
 
-go 1.26.0
+// Kubernetes is content with 1.26.0; the nodes' containerd is not.
+go 1.26.6
 
 tool (
 	go.etcd.io/etcd/server/v3

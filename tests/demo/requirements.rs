@@ -26,7 +26,7 @@ fn find(program: &str, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path).map(|folder| folder.join(program)).find(|found| found.is_file())
 }
 
-fn wanted() -> &'static str {
+pub(crate) fn wanted() -> &'static str {
     GO_MOD.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or("1.26")
 }
 
@@ -38,7 +38,7 @@ fn too_old(go: &Path) -> Option<String> {
 }
 
 /// `1.26.8`, `1.27rc1`.
-fn numbers(version: &str) -> Option<(u32, u32, u32)> {
+pub(crate) fn numbers(version: &str) -> Option<(u32, u32, u32)> {
     let mut parts = version.split('.').map(|part| part.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok());
     Some((parts.next()??, parts.next()??, parts.next().flatten().unwrap_or_default()))
 }

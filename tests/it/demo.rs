@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::requirements::lacking;
+use crate::requirements::{lacking, numbers, wanted};
 
 /// A folder for `PATH` with these programs.
 fn with(programs: &[(&str, &str)]) -> tempfile::TempDir {
@@ -27,5 +27,11 @@ fn what_a_machine_lacks_is_said_at_once() {
     assert!(with_go("go1.25.11").concat().ends_with("or newer, with `go` in PATH (https://go.dev/dl); there is go1.25.11"));
     for good in ["go1.26.8", "go1.27rc1", "go2.0", "devel go1.28-abc"] {
         assert_eq!(with_go(good), Vec::<String>::new(), "{good}");
+    }
+    // What nodes and tests build later wants no newer one.
+    for module in ["containerd", "coredns", "prometheus"] {
+        let go_mod = std::fs::read_to_string(format!("{}/tests/cluster/{module}/go.mod", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let later = go_mod.lines().find_map(|line| line.strip_prefix("go ")).unwrap();
+        assert!(numbers(later).unwrap() <= numbers(wanted()).unwrap(), "{module} wants Go {later}");
     }
 }
