@@ -9,7 +9,7 @@ use kube::api::DeleteParams;
 
 use crate::cluster::ControlPlane;
 use crate::cluster::proxy::{Held, Hold, Proxy};
-use crate::deeds::{Deed, Scene};
+use crate::deeds::{Deed, Scene, share_out};
 use crate::operator::{Operator, SOON, Setup};
 use crate::teams::Teams;
 
@@ -116,17 +116,16 @@ async fn a_crash_after_any_single_call_changes_nothing_in_the_end() {
         cases.extend((0..=calls).map(|k| (deed, k)));
     }
     operator.first().process().kill().unwrap();
-    let siblings: Vec<_> = (1..=BESIDE).map(|index| operator.sibling(index)).collect();
-    let runs = siblings.iter().enumerate().map(async |(index, sibling)| {
+    let siblings = (1..=BESIDE).map(|index| operator.sibling(index)).collect();
+    let run = async |sibling: &Operator<'_>, cases: Vec<_>| {
         let place = Place::set(sibling).await;
         let mut scenes = Vec::new();
-        for (deed, k) in cases.iter().skip(index).step_by(BESIDE) {
-            scenes.push(place.killed_after(*deed, *k).await);
+        for (deed, k) in cases {
+            scenes.push(place.killed_after(deed, k).await);
         }
         place.another_run_writes_nothing(&scenes).await;
-        sibling.keeps_its_secrets().await;
-    });
-    join_all(runs).await;
+    };
+    share_out(cases, siblings, run).await;
 }
 
 /// What becomes of one write and its reply.

@@ -10,6 +10,8 @@ use keywright::api::client::{OAuthClientSpec, StoredCredential};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use crate::cluster::eventually;
 use crate::cluster::proxy::{Calls, calls};
@@ -207,4 +209,25 @@ impl<'cluster> Scene<'cluster> {
     fn before(&self) -> Option<&Credentials> {
         self.published.first()
     }
+}
+
+/// Shares cases out among installations, each on a thread of its own: what one of them computes holds no other one up, whose connections a
+/// server would close for being idle. In the end each has kept its secrets.
+pub(crate) async fn share_out<C, R>(cases: Vec<C>, siblings: Vec<Operator<'static>>, run: R)
+where
+    C: Copy + Send + 'static,
+    R: AsyncFn(&Operator<'static>, Vec<C>) + Copy + Send + 'static,
+{
+    let (mut runs, beside) = (JoinSet::new(), siblings.len());
+    for (index, sibling) in siblings.into_iter().enumerate() {
+        let share: Vec<_> = cases.iter().copied().skip(index).step_by(beside).collect();
+        let runtime = Handle::current();
+        runs.spawn_blocking(move || {
+            runtime.block_on(async {
+                run(&sibling, share).await;
+                sibling.keeps_its_secrets().await;
+            });
+        });
+    }
+    runs.join_all().await;
 }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use crate::cluster::ControlPlane;
 use crate::cluster::proxy::{Held, Hold, Proxy};
-use crate::deeds::{Deed, Scene};
+use crate::deeds::{Deed, Scene, share_out};
 use crate::operator::{Operator, SOON, Setup};
 use crate::teams::Teams;
-use futures::future::join_all;
 
 /// Installations that try their cases one after the other, beside each other.
 const BESIDE: usize = 14;
@@ -89,13 +88,12 @@ async fn a_leader_that_stands_still_at_any_single_write_does_no_harm_when_it_goe
     for deed in Deed::ALL.into_iter().filter(|deed| *deed != Deed::Remove) {
         cases.extend((1..=WRITES).flat_map(|k| [At::Request, At::Reply].map(|at| (deed, k, at))));
     }
-    let siblings: Vec<_> = (1..=BESIDE).map(|index| operator.sibling_of(index, 2)).collect();
-    let runs = siblings.iter().enumerate().map(async |(index, sibling)| {
+    let siblings = (1..=BESIDE).map(|index| operator.sibling_of(index, 2)).collect();
+    let run = async |sibling: &Operator<'_>, cases: Vec<_>| {
         let pair = Pair::start(sibling).await;
-        for (deed, k, at) in cases.iter().skip(index).step_by(BESIDE) {
-            pair.paused_at(*deed, *k, *at).await;
+        for (deed, k, at) in cases {
+            pair.paused_at(deed, k, at).await;
         }
-        sibling.keeps_its_secrets().await;
-    });
-    join_all(runs).await;
+    };
+    share_out(cases, siblings, run).await;
 }
