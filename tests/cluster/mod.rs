@@ -30,5 +30,5 @@ pub use self::{
     kubeconfig::{Identity, Kubeconfig},
     options::Options,
     process::{Output, Process, Signal, free_port, run},
-    wait::eventually,
+    wait::{eventually, in_time},
 };

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cluster::{
-    ControlPlane, eventually,
+    ControlPlane, eventually, in_time,
     proxy::{Calls, Proxy, calls},
 };
 

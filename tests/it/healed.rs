@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::json;
 
+use crate::cluster::in_time;
 use crate::operator::SOON;
 use crate::teams::Teams;
 use crate::workload::Credentials;
@@ -25,13 +26,25 @@ fn another_value(former: &Credentials) -> impl Fn(&Secret) -> Result<(), String>
     }
 }
 
+impl Teams<'_> {
+    /// Waits until the worker's Secret is as wanted; how long that takes, and what it holds.
+    async fn healed(&self, what: &str, wanted: impl Fn(&Secret) -> Result<(), String>) -> (Duration, Secret) {
+        let begun = keywright::ambient::boot_time();
+        let secret = self.secret_that("worker", what, SOON, wanted).await;
+        (keywright::ambient::boot_time() - begun, secret)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_secret_is_made_anew_and_its_former_value_stays_good() {
-    let teams = Teams::new().await;
-    let former = teams.worker().await;
-    teams.secrets().delete("worker", &DeleteParams::default()).await.unwrap();
-    let secret = teams.secret_that("worker", "has another value", HEALED, another_value(&former)).await;
-    let healed = Credentials::of(secret);
+    let deleted = async || {
+        let teams = Teams::new().await;
+        let former = teams.worker().await;
+        teams.secrets().delete("worker", &DeleteParams::default()).await.unwrap();
+        let (took, secret) = teams.healed("has another value", another_value(&former)).await;
+        (took, (teams, former, Credentials::of(secret)))
+    };
+    let (teams, former, healed) = in_time(HEALED, "a deleted Secret is healed", deleted).await.unwrap();
     // At once, at every replica: it was accepted before it was published.
     let http = healed.http();
     for replica in &teams.operator.replicas {
@@ -48,17 +61,21 @@ async fn a_deleted_secret_is_made_anew_and_its_former_value_stays_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_somebody_wrote_is_replaced_and_never_accepted() {
-    let teams = Teams::new().await;
-    let former = teams.worker().await;
     // Of our form, as a restored backup of another client might hold it.
     let foreign = "a-value-of-our-form-that-nobody-registered-".to_owned();
-    teams.edit_secret("worker", json!({"stringData": {"client-secret": foreign}})).await;
-    let replaced = |secret: &Secret| {
-        another_value(&former)(secret)?;
-        let value = String::from_utf8(secret.data.as_ref().unwrap()["client-secret"].0.clone()).unwrap();
-        if value == foreign { Err("the foreign value".to_owned()) } else { Ok(()) }
+    let edited = async || {
+        let teams = Teams::new().await;
+        let former = teams.worker().await;
+        teams.edit_secret("worker", json!({"stringData": {"client-secret": foreign}})).await;
+        let replaced = |secret: &Secret| {
+            another_value(&former)(secret)?;
+            let value = String::from_utf8(secret.data.as_ref().unwrap()["client-secret"].0.clone()).unwrap();
+            if value == foreign { Err("the foreign value".to_owned()) } else { Ok(()) }
+        };
+        let (took, secret) = teams.healed("has a value of ours", replaced).await;
+        (took, (former, Credentials::of(secret)))
     };
-    let healed = Credentials::of(teams.secret_that("worker", "has a value of ours", HEALED, replaced).await);
+    let (former, healed) = in_time(HEALED, "a foreign value is replaced", edited).await.unwrap();
     let http = healed.http();
     let with = |value: &str| {
         let mut credentials = healed.clone();
@@ -76,43 +93,52 @@ async fn other_keys_are_put_right_without_a_new_value_and_keys_of_others_are_kep
     let teams = Teams::new().await;
     let former = teams.worker().await;
     let patch = json!({"stringData": {"token-uri": "https://evil", "mine": "kept"}, "data": {"issuer-uri": null}});
-    teams.edit_secret("worker", patch).await;
     let right = |secret: &Secret| {
         let mut seen = Credentials::of(secret.clone());
         let mine = seen.0.remove("mine");
         if seen == former && mine.as_deref() == Some("kept") { Ok(()) } else { Err(format!("{:?}, mine: {mine:?}", seen.0.keys())) }
     };
-    let healed = teams.secret_that("worker", "is as it was", HEALED, right).await;
+    let edited = async || {
+        teams.edit_secret("worker", patch.clone()).await;
+        teams.healed("is as it was", right).await
+    };
+    let healed = in_time(HEALED, "other keys are put right", edited).await.unwrap();
     teams.operator.client_is(&teams.billing, "worker", "Issued").await;
     assert_eq!(healed.metadata.owner_references.as_ref().map(Vec::len), Some(1));
     // Labels and annotations too.
     let metadata =
         json!({"labels": {"keywright.dev/client": "worker"}, "annotations": {"keywright.dev/fence": null}, "ownerReferences": null});
-    teams.edit_secret("worker", json!({"metadata": metadata})).await;
     let owned = |secret: &Secret| match secret.owner_references() {
         [owner] if owner.kind == "OAuthClient" => Ok(()),
         other => Err(format!("{other:?}")),
     };
-    let owned = teams.secret_that("worker", "has its owner again", HEALED, owned).await;
+    let stripped = async || {
+        teams.edit_secret("worker", json!({"metadata": metadata})).await;
+        teams.healed("has its owner again", owned).await
+    };
+    let owned = in_time(HEALED, "the owner is put right", stripped).await.unwrap();
     assert_eq!(owned.data, healed.data);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_former_value_that_somebody_restores_is_the_current_one_again() {
-    let teams = Teams::new().await;
-    let former = teams.worker().await;
-    let id = async || teams.secrets().get("worker").await.unwrap().annotations()["keywright.dev/credential"].clone();
-    let former_id = id().await;
-    teams.secrets().delete("worker", &DeleteParams::default()).await.unwrap();
-    let between = Credentials::of(teams.secret_that("worker", "has another value", HEALED, another_value(&former)).await);
-    teams.operator.client_is(&teams.billing, "worker", "Overlapping").await;
-    teams.edit_secret("worker", json!({"stringData": {"client-secret": former.get("client-secret")}})).await;
-    let named = |secret: &Secret| match secret.annotations().get("keywright.dev/credential") {
-        Some(named) if *named == former_id => Ok(()),
-        other => Err(format!("{other:?}")),
+    let restored = async || {
+        let teams = Teams::new().await;
+        let former = teams.worker().await;
+        let former_id = teams.secrets().get("worker").await.unwrap().annotations()["keywright.dev/credential"].clone();
+        teams.secrets().delete("worker", &DeleteParams::default()).await.unwrap();
+        let between = Credentials::of(teams.healed("has another value", another_value(&former)).await.1);
+        teams.operator.client_is(&teams.billing, "worker", "Overlapping").await;
+        teams.edit_secret("worker", json!({"stringData": {"client-secret": former.get("client-secret")}})).await;
+        let named = |secret: &Secret| match secret.annotations().get("keywright.dev/credential") {
+            Some(named) if *named == former_id => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        let (took, restored) = teams.healed("names the former credential", named).await;
+        assert_eq!(Credentials::of(restored), former);
+        (took, (teams, former, former_id, between))
     };
-    let restored = teams.secret_that("worker", "names the former credential", HEALED, named).await;
-    assert_eq!(Credentials::of(restored), former);
+    let (teams, former, former_id, between) = in_time(HEALED, "a former value is current again", restored).await.unwrap();
     for credentials in [&former, &between] {
         teams.every_replica_answers(credentials, 200).await;
     }
