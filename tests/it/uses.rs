@@ -123,6 +123,7 @@ async fn uses_cost_a_write_a_minute_however_many_there_are() {
     teams.worker_that("is in its overlap", |client| credentials_of(client).len() == 2).await;
     teams.reported(0).await;
     proxy.clear_log();
+    let begun = operator.first().now();
     for _ in 0..12 {
         operator.advance(MINUTE / 2).await;
         for credentials in [&first, &second] {
@@ -132,7 +133,9 @@ async fn uses_cost_a_write_a_minute_however_many_there_are() {
     teams.worker_that("has used its new secret", |client| last_used(client, "Current").is_some()).await;
     let reports = proxy.count(&calls().mutating().of("configmaps"));
     let status = proxy.count(&calls().mutating().of("oauthclients/status"));
-    assert!((3..=7).contains(&reports), "{reports} reports in six minutes");
+    // What the test itself takes passes as well.
+    let minutes = usize::try_from(operator.first().now().duration_since(begun).as_mins()).unwrap();
+    assert!((3..=minutes + 1).contains(&reports), "{reports} reports in {minutes} minutes");
     assert_eq!(status, 1);
     assert_eq!(proxy.count(&calls().mutating().of("secrets").in_namespace(&teams.billing)), 0);
 }
