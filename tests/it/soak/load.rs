@@ -20,10 +20,12 @@ use crate::workload::Credentials;
 const WORKERS: usize = 8;
 /// How often readiness is asked for.
 const PROBE: Duration = Duration::from_millis(250);
-/// After that a caller asks another replica.
+/// So long after a replica broke a caller asks another one.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// So often it does.
 const ATTEMPTS: usize = 200;
+/// Between two looks whether a replica broke.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Somebody who reads the Secret again so many minutes after it changed.
 pub(super) struct Caller {
@@ -47,6 +49,21 @@ struct Backend {
     ready: AtomicBool,
     /// Odd while somebody kills, stops or restarts it: connections may break then, answers may not.
     broken: AtomicU64,
+}
+
+impl Backend {
+    /// Since it was looked at.
+    fn was_broken(&self, before: u64) -> bool {
+        before % 2 == 1 || self.broken.load(Ordering::SeqCst) != before
+    }
+
+    /// Waits until it has been so for a while.
+    async fn was_broken_for(&self, patience: Duration, before: u64) {
+        while !self.was_broken(before) {
+            tokio::time::sleep(LOOK).await;
+        }
+        tokio::time::sleep(patience).await;
+    }
 }
 
 /// What became of the requests.
@@ -182,19 +199,22 @@ impl Load {
         for attempt in 0..ATTEMPTS {
             let backend = self.route(turn / self.callers.len() + attempt);
             let before = backend.broken.load(Ordering::SeqCst);
-            let request = http.post(&backend.url).timeout(PATIENCE).form(&[("grant_type", "client_credentials")]);
+            // A replica that is well answers, however busy the machine is.
+            let request = http.post(&backend.url).timeout(SOON).form(&[("grant_type", "client_credentials")]);
             let request = request.basic_auth(credentials.get("client-id"), Some(credentials.get("client-secret")));
-            let answer = async { request.send().await.map(|answer| (answer.status(), answer)) }.await;
-            let was_broken = before % 2 == 1 || backend.broken.load(Ordering::SeqCst) != before;
+            let answered = async {
+                let answer = request.send().await?;
+                Ok((answer.status(), answer.bytes().await))
+            };
+            let answer = tokio::select! {
+                answer = answered => answer,
+                () = backend.was_broken_for(PATIENCE, before) => continue,
+            };
             match answer {
-                Ok((status, answer)) if status == 200 => match answer.bytes().await {
-                    Ok(_) => return Ok(attempt as u64),
-                    Err(_) if was_broken => {}
-                    Err(error) => return Err(format!("{}: {error:?}", backend.url)),
-                },
-                Ok((status, answer)) => return Err(format!("{}: {status} {:?}", backend.url, answer.text().await)),
-                Err(_) if was_broken => tokio::time::sleep(Duration::from_millis(20)).await,
-                Err(error) => return Err(format!("{}: {error:?}", backend.url)),
+                Ok((status, body)) if status != 200 => return Err(format!("{}: {status} {body:?}", backend.url)),
+                Ok((_, Ok(_))) => return Ok(attempt as u64),
+                Ok((_, Err(_))) | Err(_) if backend.was_broken(before) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Ok((_, Err(error))) | Err(error) => return Err(format!("{}: {error:?}", backend.url)),
             }
         }
         Err("no replica answers".to_owned())
