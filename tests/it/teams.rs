@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::cluster::eventually;
 use crate::objects;
 use crate::operator::{Operator, SOON};
-use crate::workload::Credentials;
+use crate::workload::{Credentials, answered};
 
 /// An API that grants `invoices.read` to the client `worker`.
 pub(crate) const INVOICES: &str = "
@@ -126,9 +126,9 @@ impl<'cluster> Teams<'cluster> {
         let http = credentials.http();
         for replica in &self.operator.replicas {
             let url = format!("https://localhost:{}/oauth2/token", replica.port);
-            let look = async || match credentials.token_at(&http, &url, &[]).await {
-                answer if answer.status == status => Ok(()),
-                answer => Err(format!("{answer:?}")),
+            let look = async || match answered(credentials.request(&http, &url, &[])).await {
+                Ok(answer) if answer.status == status => Ok(()),
+                other => Err(format!("{other:?}")),
             };
             let seen = eventually(SOON, &format!("{} answers {status}", replica.pod), look).await;
             seen.unwrap_or_else(|error| panic!("{error}\n{}", self.operator.logs()));

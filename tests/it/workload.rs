@@ -66,9 +66,13 @@ impl Credentials {
 
     /// Asks for a token at this URL, with further parameters.
     pub(crate) async fn token_at(&self, http: &reqwest::Client, url: &str, parameters: &[(&str, &str)]) -> Answer {
+        answer(self.request(http, url, parameters)).await
+    }
+
+    /// A request for a token, not sent yet.
+    pub(crate) fn request(&self, http: &reqwest::Client, url: &str, parameters: &[(&str, &str)]) -> reqwest::RequestBuilder {
         let form: Vec<_> = [("grant_type", "client_credentials")].iter().chain(parameters).collect();
-        let request = http.post(url).basic_auth(self.get("client-id"), Some(self.get("client-secret"))).form(&form);
-        answer(request).await
+        http.post(url).basic_auth(self.get("client-id"), Some(self.get("client-secret"))).form(&form)
     }
 
     /// As the API that the token is for: the claims, after a check of signature, `typ`, `iss`, `aud` and times against the key at `jwk-set-uri`.
@@ -97,11 +101,17 @@ fn trusting(authorities: &str) -> reqwest::ClientBuilder {
     reqwest::Client::builder().tls_certs_only(authorities)
 }
 
-/// Sends a request to the token endpoint.
+/// Sends a request to the token endpoint, which has to be answered.
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    answered(request).await.unwrap()
+}
+
+/// The same for who asks again and again. The server closes a connection that is silent for five seconds, and so may this process be on a
+/// machine that is busy: one more reason to ask again.
+pub(crate) async fn answered(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
     let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
-    Answer { status: response.status().as_u16(), retry_after, body: response.json().await.unwrap() }
+    Ok(Answer { status: response.status().as_u16(), retry_after, body: response.json().await? })
 }
 
 /// One condition of a status.
