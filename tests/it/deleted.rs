@@ -11,7 +11,7 @@ use crate::operator::{Operator, SOON};
 use crate::teams::{INVOICES, Teams, WORKER};
 use crate::workload::Credentials;
 
-async fn gone<K>(api: &Api<K>, name: &str)
+pub(crate) async fn gone<K>(api: &Api<K>, name: &str)
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {

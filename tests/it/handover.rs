@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::cluster::proxy::{Proxy, calls};
 use crate::cluster::{ControlPlane, eventually};
+use crate::deleted::gone;
 use crate::objects;
 use crate::operator::{Operator, RELEASE, SOON, Setup};
 use crate::teams::Teams;
@@ -82,8 +83,10 @@ async fn an_installation_takes_over_from_one_whose_namespace_is_gone() {
     let credentials = teams.worker().await;
     former.first().process().terminate().unwrap();
     former.first().process().exit(SOON).await.unwrap();
-    Api::<Namespace>::all(teams.kube.clone()).delete(&former.namespace, &Default::default()).await.unwrap();
+    let namespaces = Api::<Namespace>::all(teams.kube.clone());
+    namespaces.delete(&former.namespace, &Default::default()).await.unwrap();
     next.start_all().await;
+    gone(&namespaces, &former.namespace).await;
     works_on(&next, &teams, &credentials).await;
 }
 
