@@ -139,14 +139,9 @@ enum Loss {
     Refusal(u16),
 }
 
-/// How often it has stopped leading, and forgotten what it had in memory: on a machine too busy to renew the Lease.
-fn terms_over(operator: &Operator<'_>) -> usize {
-    operator.first().log().matches("not leading any more").count()
-}
-
 /// F4: the k-th write of a deed meets a fault, the process lives on.
 async fn lost(place: &Place<'_>, deed: Deed, k: u64, loss: Loss) {
-    let terms = terms_over(place.operator);
+    let terms = place.operator.terms_over();
     let mut scene = Scene::prepare(place.operator, deed).await;
     let rule = place.proxy.when(scene.writes()).nth(k);
     match loss {
@@ -158,7 +153,7 @@ async fn lost(place: &Place<'_>, deed: Deed, k: u64, loss: Loss) {
     scene.is_whole().await;
     // No further credential was needed: the value is in the memory of the process that goes on, for as long as it leads.
     let credentials = scene.credentials().await;
-    let is_as_usual = credentials.len() == scene.credentials_without_faults() || terms_over(place.operator) > terms;
+    let is_as_usual = credentials.len() == scene.credentials_without_faults() || place.operator.terms_over() > terms;
     assert!(is_as_usual, "{loss:?} of write {k} of {deed:?}: {credentials:?}");
 }
 

@@ -210,6 +210,11 @@ impl<'cluster> Operator<'cluster> {
         eventually(SOON, "somebody leads", look).await.unwrap()
     }
 
+    /// How often a replica has stopped leading while it ran, and forgotten what it had in memory: on a machine too busy to renew the Lease.
+    pub(crate) fn terms_over(&self) -> usize {
+        self.replicas.iter().map(|replica| replica.log().matches("not leading any more").count()).sum()
+    }
+
     /// The only replica, or the first.
     pub(crate) fn first(&self) -> &Replica {
         &self.replicas[0]
