@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::proxy::{Call, Calls, Proxy, RuleId, When, calls};
 use crate::cluster::{ControlPlane, eventually, in_time};
+use crate::deeds::share_out;
 use crate::operator::{Operator, SOON, Setup};
 use crate::rotated::credentials_of;
 use crate::teams::{INVOICES, Teams, WORKER};
@@ -19,8 +20,6 @@ const MOMENTS: Duration = Duration::from_secs(12);
 /// What the first retry waits for, less what a call may be late or early.
 const A_SECOND: Duration = Duration::from_millis(950);
 const CLIENTS: usize = 20;
-/// Ways to be busy.
-const NUMBERS: usize = 4;
 
 /// An installation behind a proxy, with clients that were there before.
 struct Place<'cluster> {
@@ -107,13 +106,27 @@ fn assert_at_most_one_a_second(refused: &[Call]) {
     assert!(objects.values().filter(|times| times.len() > 2).count() >= CLIENTS, "{objects:?}");
 }
 
-/// F10: installations beside this one, of this number and as far from it as there are numbers.
-async fn busy_for_a_while(operator: &Operator<'_>, mut number: usize, calls: Calls, answer: fn(When<'_>) -> RuleId) {
+/// What is refused, and how. Leases have a flow of their own (priority and fairness).
+type Way = (fn() -> Calls, fn(When<'_>) -> RuleId);
+
+const WAYS: [Way; 4] = [
+    // Nobody leads meanwhile.
+    (|| calls().mutating(), |rule| rule.answer(429)),
+    // Nothing is read either.
+    (calls, |rule| rule.answer(429)),
+    (|| calls().mutating().except("leases"), |rule| rule.answer(429)),
+    (|| calls().patch().of("secrets"), |rule| rule.answer_without_retry_after(429)),
+];
+
+/// F10. A second try has an installation of its own, whose number nobody else has.
+async fn busy_for_a_while(operator: &Operator<'_>, number: usize, (calls, answer): Way) {
+    let mut tries = 0;
     let made_up_for = async || {
-        let operator = operator.sibling(number);
-        number += NUMBERS;
-        let place = Place::set(&operator).await;
-        let refused = place.busy(calls.clone(), answer).await;
+        let another = (tries > 0).then(|| operator.sibling(number + tries * WAYS.len()));
+        tries += 1;
+        let operator = another.as_ref().unwrap_or(operator);
+        let place = Place::set(operator).await;
+        let refused = place.busy(calls(), answer).await;
         assert_at_most_one_a_second(&refused);
         let begun = keywright::ambient::boot_time();
         place.made_up_for().await;
@@ -122,7 +135,6 @@ async fn busy_for_a_while(operator: &Operator<'_>, mut number: usize, calls: Cal
         if took > MOMENTS {
             println!("{}", operator.logs());
         }
-        operator.keeps_its_secrets().await;
         (took, ())
     };
     in_time(MOMENTS, "what piled up is made up for", made_up_for).await.unwrap();
@@ -131,13 +143,11 @@ async fn busy_for_a_while(operator: &Operator<'_>, mut number: usize, calls: Cal
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_api_server_is_busy_each_object_is_tried_once_a_second_at_most() {
     let operator = Operator::install(ControlPlane::shared().await.unwrap(), Setup::default()).await;
-    tokio::join!(
-        // Nobody leads meanwhile.
-        busy_for_a_while(&operator, 1, calls().mutating(), |rule| rule.answer(429)),
-        // Leases have a flow of their own (priority and fairness).
-        busy_for_a_while(&operator, 2, calls().mutating().except("leases"), |rule| rule.answer(429)),
-        busy_for_a_while(&operator, 3, calls().patch().of("secrets"), |rule| rule.answer_without_retry_after(429)),
-        // Nothing is read either.
-        busy_for_a_while(&operator, NUMBERS, calls(), |rule| rule.answer(429)),
-    );
+    let siblings = (1..=WAYS.len()).map(|number| operator.sibling(number)).collect();
+    let run = async |sibling: &Operator<'_>, ways: Vec<(usize, Way)>| {
+        for (number, way) in ways {
+            busy_for_a_while(sibling, number, way).await;
+        }
+    };
+    share_out((1..).zip(WAYS).collect(), siblings, run).await;
 }
