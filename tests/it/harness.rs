@@ -10,7 +10,7 @@ use kube::api::{ObjectMeta, PostParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
 
 use crate::cluster::proxy::{Proxy, calls};
-use crate::cluster::{ControlPlane, Options, Process, eventually};
+use crate::cluster::{ControlPlane, Options, Process, eventually, in_time};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -264,6 +264,19 @@ async fn a_deadline_tells_what_was_last_seen() {
     let stuck: Result<(), _> =
         eventually(Duration::from_millis(10), "an answer", async || std::future::pending::<Result<(), String>>().await).await;
     assert!(stuck.unwrap_err().to_string().contains("the first look did not end"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_late_once_is_measured_again_and_what_is_late_each_time_is_late() {
+    let limit = Duration::from_secs(1);
+    let mut tries = 3;
+    let seen = in_time(limit, "it is done", async || {
+        tries -= 1;
+        (limit * (tries + 1), tries)
+    });
+    assert_eq!(seen.await.unwrap(), 0);
+    let late = in_time(limit, "it is done", async || (limit * 2, ())).await.unwrap_err().to_string();
+    assert!(late.contains("it is done; last seen: it took [2s, 2s, 2s]"), "{late}");
 }
 
 /// Not a test by itself: a process for `nothing_outlives_a_process_that_is_killed`, which starts it with the variable set.
