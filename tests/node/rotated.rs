@@ -53,9 +53,9 @@ impl<'site> Reader<'site> {
     async fn go_through(&self, rotations: usize) -> Counts {
         for number in 1..=rotations {
             order(self.site, "rita", "reports", &self.name, &format!("rotation-{number}")).await;
-            let moved = async || match counts(&self.address).await.unwrap().secrets.len() {
-                seen if seen > number => Ok(()),
-                seen => Err(format!("{seen} secrets seen")),
+            let moved = async || match counts(&self.address).await {
+                Ok(counts) if counts.secrets.len() > number => Ok(()),
+                other => Err(format!("{other:?}")),
             };
             eventually(SOON, "the pod has the next secret", moved).await.unwrap();
         }
