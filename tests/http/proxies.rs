@@ -8,23 +8,25 @@ use crate::{
 use axum::http::HeaderName;
 use keywright::{
     domain::names::ClientId,
-    oauth::throttle::{FAILURES, Throttle},
+    oauth::throttle::{FAILURES, Failures, Rate, Throttle},
     server::{
         BodyLimits,
         proxies::{TrustedProxies, network},
     },
 };
 use serde_json::json;
+use std::time::Duration;
 
 const PROXY: &str = "10.0.0.1";
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const GRANT: &str = "grant_type=client_credentials";
 
-/// One that believes what the proxies of one network say.
+/// One that believes what the proxies of one network say. A failure is forgotten after longer than any test stands still.
 fn replica() -> Replica {
+    let failures = Failures::new(Rate::new(FAILURES, Duration::from_secs(3_600)));
     let trusted_proxies = TrustedProxies::new(vec![network("10.0.0.0/24").unwrap()]);
     let extras = Extras { trusted_proxies, ..Extras::default() };
-    Replica::made(ISSUER, InContact::Yes, BodyLimits::default(), Throttle::new(None), extras)
+    Replica::made(ISSUER, InContact::Yes, BodyLimits::default(), Throttle { failures, ..Throttle::new(None) }, extras)
 }
 
 /// A token request with this secret, that says to come from there.
