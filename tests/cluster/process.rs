@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
+use tokio::net::TcpSocket;
 
 use super::error::Error;
 use super::wait::eventually;
@@ -242,10 +243,18 @@ pub fn free_port() -> Result<u16, Error> {
     for _ in 0..PORTS {
         let port = FIRST_PORT + offset.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
         if let Ok(port) = u16::try_from(port)
-            && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+            && nothing_listens(port).map_err(Error::io("look for a free port"))?
         {
             return Ok(port);
         }
     }
     Err(Error::io("find a free port")(std::io::ErrorKind::AddrInUse.into()))
+}
+
+/// Binds, and does not listen: a child of another thread has our socket until its exec, and one that listens would keep the port from its user
+/// for as long.
+fn nothing_listens(port: u16) -> std::io::Result<bool> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    Ok(socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok())
 }

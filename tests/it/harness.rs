@@ -1,16 +1,20 @@
 //! The harness itself: what the other tests rest on.
 
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::pin::pin;
 use std::process::Command;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
+use tokio::task::spawn_blocking;
 
 use crate::cluster::proxy::{Proxy, calls};
-use crate::cluster::{ControlPlane, Options, Process, eventually, in_time};
+use crate::cluster::{ControlPlane, Options, Process, eventually, free_port, in_time};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -249,6 +253,19 @@ async fn a_process_stops_goes_on_and_ends() {
     assert!(is_running(&pid));
     let panicked = tokio::spawn(async move { panic!("with {} in hand", process.pid()) }).await;
     assert!(panicked.unwrap_err().is_panic() && !is_running(&pid));
+}
+
+/// A child has its parent's sockets between its fork and its exec: what listened is then in use, though its owner closed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_are_free_while_processes_are_started() {
+    let proxy = Proxy::start(ControlPlane::shared().await.unwrap().admin()).await.unwrap();
+    let start_some = || (0..500).for_each(|_| assert!(Command::new("true").process_group(0).status().unwrap().success()));
+    let starters = [(); 4].map(|()| spawn_blocking(start_some));
+    for _ in 0..1_000 {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, free_port().unwrap())).unwrap();
+        proxy.restore().await.unwrap();
+    }
+    try_join_all(starters).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

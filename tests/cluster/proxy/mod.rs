@@ -33,12 +33,16 @@ use self::state::State;
 use super::error::Error;
 use super::kubeconfig::{Identity, Kubeconfig};
 use super::process::free_port;
+use super::wait::eventually;
 
 #[allow(unused_imports, reason = "two targets include this module, and neither uses all of it")]
 pub use self::{
     call::{Call, Calls, Verb, calls},
     rule::{Held, RuleId},
 };
+
+/// Until nobody has a listener any more that was closed.
+const CLOSED: Duration = Duration::from_secs(30);
 
 /// A running proxy. It belongs to the runtime it was started in, and ends when it is dropped.
 pub struct Proxy {
@@ -148,7 +152,9 @@ impl Proxy {
     /// Accepts connections again.
     pub async fn restore(&self) -> Result<(), Error> {
         self.cut_off().await;
-        let listener = TcpListener::bind(self.address).await.map_err(Error::io(format!("listen on {}", self.address)))?;
+        // A child that another thread starts has the listener that was closed until its exec.
+        let listener =
+            eventually(CLOSED, &format!("{} can be listened on", self.address), async || TcpListener::bind(self.address).await).await?;
         let server = tokio::spawn(serve(listener, Arc::clone(&self.shared)));
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
         Ok(())
