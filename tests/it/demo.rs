@@ -1,17 +1,18 @@
 //! `cargo demo` on a machine that lacks something.
 
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use crate::requirements::{lacking, numbers, wanted};
 
-/// A folder for `PATH` with these programs.
+/// A folder for `PATH` with these programs. Another process writes them: while one that a test beside this starts has a file of ours open for
+/// writing, it cannot be run.
 fn with(programs: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, says) in programs {
-        let path = folder.path().join(name);
-        std::fs::write(&path, format!("#!/bin/sh\necho {says}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let script = r##"printf '#!/bin/sh\necho %s\n' "$2" >"$1" && chmod +x "$1""##;
+        let status = Command::new("sh").args(["-c", script, "sh"]).arg(folder.path().join(name)).arg(says).status();
+        assert!(status.unwrap().success());
     }
     folder
 }
