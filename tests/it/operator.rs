@@ -210,7 +210,8 @@ impl<'cluster> Operator<'cluster> {
         eventually(SOON, "somebody leads", look).await.unwrap()
     }
 
-    /// How often a replica has stopped leading while it ran, and forgotten what it had in memory: on a machine too busy to renew the Lease.
+    /// How often a replica has stopped leading while it ran, and forgotten what it had in memory: on a machine too busy to renew the Lease, and
+    /// where its clock was moved while it renewed it.
     pub(crate) fn terms_over(&self) -> usize {
         self.replicas.iter().map(|replica| replica.log().matches("not leading any more").count()).sum()
     }

@@ -65,21 +65,17 @@ async fn a_rehearsal_cuts_nobody_and_says_when_all_have_moved() {
     teams.every_replica_answers(&second, 200).await;
     let client = teams.rehearsal_shows("PreviousInUse").await;
     assert_eq!(credentials_of(&client).len(), 2);
-    // All have moved. What was not used for a day may be used once a day. A leader that begins meanwhile, on a machine too busy to renew the
-    // Lease, believes no report of what was before: another day.
-    let client = loop {
-        let terms = operator.terms_over();
+    // All have moved. What was not used for a day may be used once a day.
+    let day = async || {
         for _ in 0..3 {
             operator.advance(9 * HOUR).await;
             teams.every_replica_answers(&second, 200).await;
         }
         operator.advance(2 * MINUTE).await;
-        let over = |client: &OAuthClient| credentials_of(client).len() == 1 || operator.terms_over() > terms;
-        let client = teams.worker_that("has one credential", over).await;
-        if credentials_of(&client).len() == 1 {
-            break client;
-        }
     };
+    let terms = operator.terms_over();
+    day().await;
+    let client = teams.one_is_left(terms, day).await;
     assert_eq!(shown(&client).as_deref(), Some("AllMoved"), "what was shown stays");
     teams.every_replica_answers(&first, 401).await;
     teams.every_replica_answers(&second, 200).await;
