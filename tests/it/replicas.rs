@@ -244,8 +244,9 @@ async fn f19_after_a_restore_of_etcd_a_replica_joins_again_and_reports_no_versio
     let replica = Replica::start(&place, "a").await;
     replica.becomes_ready().await;
     let snapshot = control_plane.snapshot().await.unwrap();
+    // More writes than what renews Leases does in the new history until it is known to be new.
     let mut lost = 0;
-    for number in 0..20 {
+    for number in 0..200 {
         lost = place.write(&format!("lost{number}")).await;
     }
     place.passes(lost).await;
@@ -254,7 +255,7 @@ async fn f19_after_a_restore_of_etcd_a_replica_joins_again_and_reports_no_versio
     assert!(version < lost);
     let look = async || match place.announcement("a").await {
         Some(a) if a.seen.get(&Watch::whole(Watched::OAuthClients)).is_some_and(|seen| (version..lost).contains(seen)) => Ok(()),
-        other => Err(format!("{other:?}")),
+        other => Err(format!("not from {version} to {lost}: {other:?}")),
     };
     // A watch that is open and silent is opened again within 35 s (F9).
     eventually(SOON * 2, "what it reports is of the new history", look).await.unwrap();
