@@ -224,6 +224,8 @@ impl ControlPlane {
     /// Makes what the processes read: certificates, keys, kubeconfigs.
     fn prepare(options: Options) -> Result<Self, Error> {
         let assets = Assets::locate()?;
+        // Proxies, watches and clients of many installations: more than the 1,024 files that a login is usually allowed to open.
+        rlimit::increase_nofile_limit(u64::MAX).map_err(Error::io("raise the limit of open files"))?;
         let folder = TempDir::with_prefix("control-plane-").map_err(Error::io("create a temporary folder"))?;
         watchdog::remove(folder.path())?;
         let authority = Authority::new()?;

@@ -98,7 +98,8 @@ async fn f11_a_replica_whose_watch_is_late_blocks_the_gate_and_is_named() {
         passage => Err(format!("{passage:?}")),
     };
     eventually(SOON, "the gate waits for b alone", look).await.unwrap();
-    assert_eq!(b.standing(), Standing::Current, "it renews, and is merely late");
+    // It renews, and is merely late.
+    b.comes_to(Standing::Current).await;
     b.proxy.remove(late);
     place.passes(version).await;
 }
@@ -163,7 +164,7 @@ async fn a_replica_whose_lease_was_deleted_joins_again_with_new_lists() {
         other => Err(format!("{other:?}")),
     };
     eventually(SOON, "it has joined again", rejoined).await.unwrap();
-    assert_eq!(replica.standing(), Standing::Current);
+    replica.comes_to(Standing::Current).await;
     let wide = |call: &&crate::cluster::proxy::Call| call.query.get("limit").map(String::as_str) == Some("500");
     assert!(replica.proxy.log().iter().filter(wide).count() >= 4, "everything was listed again");
 }
@@ -182,7 +183,7 @@ async fn f4_a_renewal_whose_reply_was_lost_costs_nothing() {
         count => Err(format!("{count} renewals")),
     };
     eventually(SOON, "it has renewed after that", renewed).await.unwrap();
-    assert_eq!(replica.standing(), Standing::Current);
+    replica.comes_to(Standing::Current).await;
     assert_eq!(place.announcement("a").await.unwrap().uid, first.uid);
 }
 
@@ -259,5 +260,5 @@ async fn f19_after_a_restore_of_etcd_a_replica_joins_again_and_reports_no_versio
     };
     // A watch that is open and silent is opened again within 35 s (F9).
     eventually(SOON * 2, "what it reports is of the new history", look).await.unwrap();
-    assert_eq!(replica.standing(), Standing::Current);
+    replica.comes_to(Standing::Current).await;
 }
