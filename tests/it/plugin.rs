@@ -86,12 +86,12 @@ async fn a_rotation_is_ordered_waited_for_and_shown() {
         &text,
         &["the Secret worker holds the new credential", &id("Current"), "earlier", &id("Previous"), "until", "(in 23h) at least"],
     );
+    let overview = teams.told_by(&["status"]).await;
+    assert_in_order(&overview, &["worker", "True", "Overlapping", "1 earlier, no use seen", "in "]);
     for credentials in [&first, &second] {
         teams.every_replica_answers(credentials, 200).await;
     }
 
-    let overview = teams.told_by(&["status"]).await;
-    assert_in_order(&overview, &["worker", "True", "Overlapping", "1 earlier, no use seen", "in "]);
     let detail = teams.told_by(&["status", "worker"]).await;
     let client_id = format!("{}.worker", teams.billing);
     assert_in_order(&detail, &["Client id:", &client_id, "Secret:", "worker", "Conditions:", "Ready", "CREDENTIAL"]);
