@@ -301,6 +301,10 @@ async fn f11_a_place_without_the_next_ca_keeps_it_from_signing_and_is_named() {
     scene.teams.change_client("worker", json!({"secret": {"name": "renamed"}})).await;
     operator.client_is(&scene.teams.billing, "worker", "Overlapping").await;
     scene.teams.edit_secret("renamed", json!({"immutable": true})).await;
+    // The next process comes to it before the other.
+    operator.first().process().kill().unwrap();
+    operator.start(operator.first(), &operator.kubeconfig);
+    operator.first().ready().await;
     scene.annotate("keywright.dev/rotate", "now").await;
     let note = scene.is_told("RotationBlocked").await;
     assert!(note.ends_with(&format!("the Secret {}/renamed", scene.teams.billing)), "{note}");

@@ -38,18 +38,23 @@ impl Controller {
     pub(in crate::controller) async fn spread_trust(&self, client: &OAuthClient) -> Result<(), Fault> {
         let endpoints = self.endpoints();
         let owner = ObjectName::new(client.namespace().unwrap_or_default(), client.name_any());
+        let mut spread = Ok(());
         for known in self.secrets.made_for(&owner) {
-            if build::trust_patch(&known, endpoints.ca.as_deref()).is_none() {
-                continue;
+            if build::trust_patch(&known, endpoints.ca.as_deref()).is_some() {
+                // One that cannot be written to keeps no other from it.
+                spread = spread.and(self.spread_trust_to(&known.name_any(), client, &endpoints, &owner).await);
             }
-            let name = known.name_any();
-            let Some(secret) = observe::secret(&self.kube, &owner, &name).await? else { continue };
-            let Some(patch) = build::trust_patch(&secret, endpoints.ca.as_deref()) else { continue };
-            let seen = Seen { object: client.clone(), secret: Some(secret) };
-            if seen.holder() == Holder::Us {
-                self.confirm_trust(&endpoints, &owner).await?;
-                let _: Secret = apply::patch(&self.kube, "Secret", &owner, &name, &patch).await?;
-            }
+        }
+        spread
+    }
+
+    async fn spread_trust_to(&self, name: &str, client: &OAuthClient, endpoints: &Endpoints, owner: &ObjectName) -> Result<(), Fault> {
+        let Some(secret) = observe::secret(&self.kube, owner, name).await? else { return Ok(()) };
+        let Some(patch) = build::trust_patch(&secret, endpoints.ca.as_deref()) else { return Ok(()) };
+        let seen = Seen { object: client.clone(), secret: Some(secret) };
+        if seen.holder() == Holder::Us {
+            self.confirm_trust(endpoints, owner).await?;
+            let _: Secret = apply::patch(&self.kube, "Secret", owner, name, &patch).await?;
         }
         Ok(())
     }
