@@ -28,6 +28,14 @@ impl OpenWatch {
     }
 }
 
+/// What silences watches.
+struct Silence {
+    id: RuleId,
+    calls: Calls,
+    /// The last call that had arrived when it was made. Later ones are a matter of rules.
+    last: u64,
+}
+
 #[derive(Default)]
 pub(super) struct State {
     calls: u64,
@@ -35,6 +43,7 @@ pub(super) struct State {
     rules: Vec<Rule>,
     log: BTreeMap<u64, Call>,
     watches: BTreeMap<u64, OpenWatch>,
+    silences: Vec<Silence>,
 }
 
 impl State {
@@ -97,6 +106,7 @@ impl State {
 
     pub(super) fn remove(&mut self, id: RuleId) {
         self.rules.retain(|rule| rule.id != id);
+        self.silences.retain(|silence| silence.id != id);
         for watch in self.watches.values_mut() {
             if watch.silenced_by.remove(&id) && watch.silenced_by.is_empty() {
                 watch.change(Flow::Silent, Flow::Passing);
@@ -105,7 +115,7 @@ impl State {
     }
 
     pub(super) fn remove_all(&mut self) {
-        let silencing = self.watches.values().flat_map(|watch| watch.silenced_by.iter().copied());
+        let silencing = self.silences.iter().map(|silence| silence.id);
         let ids: BTreeSet<RuleId> = self.rules.iter().map(|rule| rule.id).chain(silencing).collect();
         ids.into_iter().for_each(|id| self.remove(id));
     }
@@ -128,12 +138,18 @@ impl State {
 
     /// Notes a watch that has been opened, and tells it what to let through from now on.
     pub(super) fn open(&mut self, call: Call, fault: Option<(RuleId, Fault)>) -> watch::Receiver<Flow> {
-        let (flow, silenced_by) = match fault {
+        let (mut flow, mut silenced_by) = match fault {
             // The rule may have been removed while the API server was asked.
             Some((id, Fault::Silence)) if self.rules.iter().any(|rule| rule.id == id) => (Flow::Silent, BTreeSet::from([id])),
             Some((_, Fault::Expire)) => (Flow::Expired, BTreeSet::new()),
             _ => (Flow::Passing, BTreeSet::new()),
         };
+        // One that was being opened when it was to be silent.
+        let made_since = self.silences.iter().filter(|silence| call.number <= silence.last && silence.calls.includes(&call));
+        silenced_by.extend(made_since.map(|silence| silence.id));
+        if flow == Flow::Passing && !silenced_by.is_empty() {
+            flow = Flow::Silent;
+        }
         let (flow, changes) = watch::channel(flow);
         self.watches.insert(call.number, OpenWatch { call, silenced_by, flow });
         changes
@@ -149,6 +165,7 @@ impl State {
     }
 
     fn silence(&mut self, id: RuleId, calls: &Calls) {
+        self.silences.push(Silence { id, calls: calls.clone(), last: self.calls });
         for watch in self.watches.values_mut().filter(|watch| calls.includes(&watch.call)) {
             watch.silenced_by.insert(id);
             watch.change(Flow::Passing, Flow::Silent);
