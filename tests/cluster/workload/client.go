@@ -21,8 +21,11 @@ import (
 const (
 	// How long one try may take: a peer that is gone never says so.
 	patience = 5 * time.Second
-	// How often a call is tried where nobody answered. An answer, whatever it says, is never asked for again.
-	tries = 10
+	// How often a call is tried where nobody answered, as by a pod that is dead and not yet out of its Service. An answer, whatever it says,
+	// is never asked for again.
+	tries = 30
+	// From one call, or try, to the next.
+	pause = 100 * time.Millisecond
 )
 
 // fault is one try that failed.
@@ -112,9 +115,10 @@ func call(name string, endpoint *http.Client, seen *counts) {
 			if answered {
 				break
 			}
+			time.Sleep(pause)
 		}
 		seen.finish(said, secret, err)
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(pause)
 	}
 }
 
