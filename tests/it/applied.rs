@@ -31,6 +31,7 @@ async fn six_lines_become_a_secret_that_gets_tokens_which_verify_by_the_jwks_url
     teams.apply(INVOICES).await;
     teams.apply(SIX_LINES).await;
     let credentials = teams.operator.credentials(&teams.billing, "worker").await;
+    teams.every_replica_answers(&credentials, 200).await;
     let http = credentials.http();
     for replica in &teams.operator.replicas {
         let url = format!("https://localhost:{}/oauth2/token", replica.port);

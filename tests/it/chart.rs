@@ -11,8 +11,9 @@ use keywright::{
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use crate::cluster::{ControlPlane, Options};
+use crate::cluster::{ControlPlane, Options, eventually};
 use crate::golden::assert_golden;
+use crate::operator::SOON;
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/keywright");
 const CHANGED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/chart/changed.values.yaml");
@@ -340,6 +341,11 @@ async fn the_notes_say_what_to_type_next_and_it_works() {
     let control_plane = installed(&["--set=issuer.name=partners"]).await;
     let notes = control_plane.helm(&["get", "notes", "keywright", "--namespace=keywright-system"]).await.unwrap().succeeded().unwrap();
     assert_golden("chart/notes.txt", &notes);
+    let known = async || {
+        let kinds = control_plane.kubectl(&["api-resources", "--api-group=keywright.dev", "--output=name"]).await.unwrap().stdout;
+        if kinds.lines().count() == 2 { Ok(()) } else { Err(kinds) }
+    };
+    eventually(SOON, "the kinds are known", known).await.unwrap();
     let manifest = notes.split_once("<<'EOF'\n").unwrap().1.split_once("  EOF\n").unwrap().0;
     let applied = control_plane.admin().kubectl_with(&["apply", "--filename=-"], &dedented(manifest)).await.unwrap().succeeded().unwrap();
     assert_eq!(applied.lines().filter(|line| line.ends_with(" created")).count(), 2, "{applied}");

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use k8s_openapi::api::rbac::v1::RoleBinding;
+use keywright::api::OAuthClient;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::cluster::{ControlPlane, Kubeconfig, Output, run};
+use crate::cluster::{ControlPlane, Kubeconfig, Output, eventually, run};
 use crate::operator::SOON;
 use crate::teams::{INVOICES, Teams, WORKER};
 use crate::workload::condition;
@@ -207,6 +208,8 @@ async fn what_a_person_may_not_see_is_named_and_hides_nothing_else() {
     let bindings: Api<RoleBinding> = Api::namespaced(teams.kube.clone(), &teams.billing);
     bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
     let viewer = teams.operator.cluster.kubeconfig_for_user(&user, None).unwrap();
+    let seen: Api<OAuthClient> = Api::namespaced(viewer.client().await.unwrap(), &teams.billing);
+    eventually(SOON, "the binding is known", async || seen.list(&ListParams::default()).await).await.unwrap();
     let told = check(Some(&viewer), &["-n", &teams.billing]).await.succeeded().unwrap();
     for words in
         ["as far as could be looked at", "ProtectedResources elsewhere", "the platform's policy", "secrets \"worker\" is forbidden"]

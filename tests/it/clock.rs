@@ -88,6 +88,17 @@ async fn a_clock_that_is_set_is_followed_and_reported() {
     operator.advance(Duration::from_secs(2 * 3_600)).await;
     let after = issued_at().await;
     assert!((7_200..7_300).contains(&(after - before)), "{after} after {before}");
-    let reported = async || if operator.first().log().contains("the wall clock was set") { Ok(()) } else { Err("not reported") };
+    // A leader whose term the jump itself has ended, because it was renewing the Lease, begins with the new time: then once more.
+    let mut terms = 0;
+    let reported = async || {
+        if operator.replicas.iter().any(|replica| replica.log().contains("the wall clock was set")) {
+            return Ok(());
+        }
+        if operator.terms_over() > terms {
+            terms = operator.terms_over();
+            operator.advance(Duration::from_secs(2 * 3_600)).await;
+        }
+        Err("not reported")
+    };
     eventually(SOON, "the leader reports it", reported).await.unwrap();
 }

@@ -159,7 +159,7 @@ async fn prometheus_gets_tokens_with_the_secret_that_is_mounted_at_the_moment() 
         other => Err(format!("{other:?}")),
     };
     eventually(SOON, "the API is scraped", async || is_up("1").await).await.unwrap();
-    let scraped = queried(port, "scraped").await.unwrap();
+    let scraped = eventually(SOON, "it is known what was scraped", async || queried(port, "scraped").await).await.unwrap();
     assert_eq!(scraped["metric"]["by"], worker.get("client-id"), "{scraped}");
 
     let file = folder.path().join("client-secret");

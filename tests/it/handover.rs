@@ -115,7 +115,11 @@ async fn of_two_installations_that_run_one_alone_writes() {
     let changed = former.client_is(&teams.billing, "worker", "Issued").await;
     assert_eq!(changed.status.unwrap().controller, Some(controller(&former)));
     let writes = calls().mutating().of("oauthclients/status").of("secrets").in_namespace(&teams.billing);
-    assert_eq!(second.count(&writes), 1, "{:?}", second.log().iter().filter(|call| writes.includes(call)).collect::<Vec<_>>());
+    assert!(
+        (1..=1 + next.terms_over()).contains(&second.count(&writes)),
+        "{:?}",
+        second.log().iter().filter(|call| writes.includes(call)).collect::<Vec<_>>()
+    );
     credentials.token().await.token();
 
     hand_over(&teams, &controller(&next)).await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cluster::{ControlPlane, Options, eventually, in_time};
 use crate::operator::{Operator, RELEASE, SOON, Setup};
 use crate::teams::Teams;
-use crate::workload::{Credentials, answer};
+use crate::workload::{Credentials, answer, answered};
 
 /// The API's own client.
 const API: &str = "
@@ -35,9 +35,9 @@ impl Teams<'_> {
     pub(crate) async fn every_replica_says(&self, api: &Credentials, token: &str, is_active: bool) {
         for replica in &self.operator.replicas {
             let url = format!("https://localhost:{}/oauth2/introspect", replica.port);
-            let look = async || match introspected(api, &url, token).await {
-                said if said["active"] == is_active => Ok(()),
-                said => Err(said.to_string()),
+            let look = async || match answered(asked(api, &url, token)).await {
+                Ok(answer) if answer.body["active"] == is_active => Ok(()),
+                other => Err(format!("{other:?}")),
             };
             let seen = eventually(SOON, &format!("{}: active is {is_active}", replica.pod), look).await;
             seen.unwrap_or_else(|error| panic!("{error}\n{}", self.operator.logs()));
@@ -47,8 +47,11 @@ impl Teams<'_> {
 
 /// What the endpoint says.
 pub(crate) async fn introspected(api: &Credentials, url: &str, token: &str) -> Value {
-    let request = api.http().post(url).basic_auth(api.get("client-id"), Some(api.get("client-secret"))).form(&[("token", token)]);
-    answer(request).await.body
+    answer(asked(api, url, token)).await.body
+}
+
+fn asked(api: &Credentials, url: &str, token: &str) -> reqwest::RequestBuilder {
+    api.http().post(url).basic_auth(api.get("client-id"), Some(api.get("client-secret"))).form(&[("token", token)])
 }
 
 /// How a revocation is answered.

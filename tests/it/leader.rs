@@ -153,14 +153,18 @@ async fn f4_a_leader_whose_reply_was_lost_goes_on_leading() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_knows_at_once_that_its_lease_was_taken() {
-    let namespace = namespace().await;
     let control_plane = ControlPlane::shared().await.unwrap();
-    let process = Process::start(&namespace, "first", Terms::default()).await;
-    process.comes_to_lead().await;
-    let taken = r#"{"spec": {"holderIdentity": "somebody"}}"#;
-    let patch = ["patch", "lease", "kw-leader", "-n", &namespace, "--type=merge", "-p", taken];
-    control_plane.kubectl(&patch).await.unwrap().succeeded().unwrap();
-    let mut leadership = process.leadership.clone();
-    tokio::time::timeout(Duration::from_secs(5), leadership.lost()).await.unwrap();
-    assert!(!process.leads());
+    let lost = async || {
+        let namespace = namespace().await;
+        let process = Process::start(&namespace, "first", Terms::default()).await;
+        process.comes_to_lead().await;
+        let taken = r#"{"spec": {"holderIdentity": "somebody"}}"#;
+        let patch = ["patch", "lease", "kw-leader", "-n", &namespace, "--type=merge", "-p", taken];
+        control_plane.kubectl(&patch).await.unwrap().succeeded().unwrap();
+        let begun = ambient::boot_time();
+        process.leadership.clone().lost().await;
+        assert!(!process.leads());
+        (ambient::boot_time() - begun, ())
+    };
+    in_time(Duration::from_secs(5), "a leader knows that its Lease was taken", lost).await.unwrap();
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::cluster::{ControlPlane, Options, eventually, in_time};
 use crate::operator::{Operator, SOON, Setup};
 use crate::teams::{INVOICES, Teams, WORKER};
-use crate::workload::{Answer, Credentials};
+use crate::workload::{Answer, Credentials, answered};
 
 /// The promise about the time after an outage.
 const CAUGHT_UP: Duration = Duration::from_secs(5);
@@ -134,9 +134,9 @@ async fn tokens_go_on_while_the_api_server_is_away(teams: &Teams<'_>, credential
     let http = credentials.http();
     let mut doubted = Vec::new();
     for url in &urls {
-        let doubt = async || match wrong.token_at(&http, url, &[]).await {
-            answer if answer.status == 503 => Ok(answer),
-            answer => Err(format!("{answer:?}")),
+        let doubt = async || match answered(wrong.request(&http, url, &[])).await {
+            Ok(answer) if answer.status == 503 => Ok(answer),
+            other => Err(format!("{other:?}")),
         };
         let answer = eventually(Duration::from_secs(20), "a wrong secret is answered 503", doubt).await.unwrap();
         assert_eq!(

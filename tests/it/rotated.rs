@@ -164,11 +164,11 @@ async fn a_schedule_is_kept_and_a_secret_that_is_over_is_refused() {
     let second = teams.rotated_when_due(&first, terms).await;
     let client = operator.client_is(&teams.billing, "worker", "Overlapping").await;
     assert_eq!(states(&client), ["Current", "Previous"]);
-    operator.advance(9 * MINUTE).await;
+    operator.advance(8 * MINUTE).await;
     for credentials in [&first, &second] {
         teams.every_replica_answers(credentials, 200).await;
     }
-    operator.advance(2 * MINUTE).await;
+    operator.advance(3 * MINUTE).await;
     teams.every_replica_answers(&first, 401).await;
     teams.every_replica_answers(&second, 200).await;
     let client = operator.client_is(&teams.billing, "worker", "Issued").await;

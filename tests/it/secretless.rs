@@ -1,7 +1,5 @@
 //! Clients without a secret: one that signs, and one that is a ServiceAccount. Their Secret says everything but a secret.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -18,7 +16,7 @@ use serde_json::{Value, json};
 use crate::cluster::eventually;
 use crate::operator::SOON;
 use crate::teams::{INVOICES, Teams, WORKER};
-use crate::workload::{Answer, Credentials, answer};
+use crate::workload::{Answer, Credentials, answered};
 
 /// A client's own key.
 pub(crate) struct Key(pub(crate) SigningKey);
@@ -53,12 +51,17 @@ impl Key {
 
 /// Asks for a token with an assertion.
 pub(crate) async fn token(credentials: &Credentials, url: &str, assertion: &str) -> Answer {
+    token_if_answered(credentials, url, assertion).await.unwrap()
+}
+
+/// The same for who asks again and again.
+pub(crate) async fn token_if_answered(credentials: &Credentials, url: &str, assertion: &str) -> reqwest::Result<Answer> {
     let form = [
         ("grant_type", "client_credentials"),
         ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
         ("client_assertion", assertion),
     ];
-    answer(credentials.http().post(url).form(&form)).await
+    answered(credentials.http().post(url).form(&form)).await
 }
 
 /// A ServiceAccount of the workload team.
@@ -179,21 +182,21 @@ async fn a_token_of_a_deleted_service_account_is_refused_at_once_where_the_clien
     let assertion = projected(&accounts, "worker", issuer).await;
     assert_eq!(token(&credentials, url, &assertion).await.status, 200);
     accounts.delete("worker", &DeleteParams::default()).await.unwrap();
-    let refused = async || match token(&credentials, url, &assertion).await {
-        answer if answer.status == 401 => Ok(()),
-        answer => Err(format!("{answer:?}")),
+    let refused = async || match token_if_answered(&credentials, url, &assertion).await {
+        Ok(answer) if answer.status == 401 => Ok(()),
+        other => Err(format!("{other:?}")),
     };
-    // The API server itself takes up to ten seconds to forget a token.
-    eventually(Duration::from_secs(15), "the token is refused", refused).await.unwrap();
+    // The API server itself takes up to ten seconds to forget a token, which is good for an hour.
+    eventually(SOON, "the token is refused", refused).await.unwrap();
     let uid = account(&teams, "worker").await.get("worker").await.unwrap().metadata.uid.unwrap();
     assert_eq!(token(&credentials, url, &assertion).await.status, 401);
     let anew = projected(&accounts, "worker", issuer).await;
     let accounts = |uid: &str| json!({"authentication": {"serviceAccounts": [{"name": "worker", "uid": uid}]}});
     for (uid, status) in [(uid.as_str(), 200), ("another", 401)] {
         teams.change_client("worker", accounts(uid)).await;
-        let answers = async || match token(&credentials, url, &anew).await {
-            answer if answer.status == status => Ok(()),
-            answer => Err(format!("{answer:?}")),
+        let answers = async || match token_if_answered(&credentials, url, &anew).await {
+            Ok(answer) if answer.status == status => Ok(()),
+            other => Err(format!("{other:?}")),
         };
         eventually(SOON, "the pinned one alone is taken", answers).await.unwrap();
     }

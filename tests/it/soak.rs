@@ -98,13 +98,17 @@ impl Soak<'_> {
         tokio::join!(rotating, faulting);
         self.proxies = proxies;
         let after = boot_time() - begun;
-        let mut minutes = 0;
+        // Since the first was promoted, at the earliest.
+        let mut passed = after;
         for later in DELAYS.into_iter().skip(1) {
-            teams.operator.advance(MINUTE * (later - minutes)).await;
-            minutes = later;
-            self.load.read_again(&self.held, minutes).await;
+            let wait = (MINUTE * later).saturating_sub(passed);
+            let read = boot_time();
+            teams.operator.advance(wait).await;
+            self.load.read_again(&self.held, later).await;
+            passed += wait + (boot_time() - read);
         }
-        teams.operator.advance(3 * MINUTE).await;
+        // And until after the last one's overlap.
+        teams.operator.advance(3 * MINUTE + after).await;
         let Tally { answered, moved, failed } = self.load.tally();
         println!(
             "round {round}: {fault:?} after {delay:.1?}, settled in {after:.1?}, over in {:.1?}; {} rotations, {answered} answers, {moved} \

@@ -20,7 +20,7 @@ use crate::operator::{Operator, SOON, Setup};
 use crate::secretless::Key;
 use crate::teams::{INVOICES, Teams, WORKER};
 use crate::token_command::{assert_failed, command, ended};
-use crate::workload::{Answer, Credentials, answer, condition};
+use crate::workload::{Answer, Credentials, answer, answered, condition};
 
 const TRUST_DOMAIN: &str = r#"policy.trustDomains=[{"name":"example.org","bundle":{"configMap":"spire-bundle","key":"bundle.spiffe"}}]"#;
 
@@ -40,13 +40,17 @@ fn svid(key: &Key, subject: &str, audience: &str) -> String {
     encode(&header, &claims, &EncodingKey::from_ec_pem(key.pem().as_bytes()).unwrap()).unwrap()
 }
 
-async fn token(credentials: &Credentials, svid: &str) -> Answer {
+fn request(credentials: &Credentials, svid: &str) -> reqwest::RequestBuilder {
     let form = [
         ("grant_type", "client_credentials"),
         ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"),
         ("client_assertion", svid),
     ];
-    answer(credentials.http().post(credentials.get("token-uri")).form(&form)).await
+    credentials.http().post(credentials.get("token-uri")).form(&form)
+}
+
+async fn token(credentials: &Credentials, svid: &str) -> Answer {
+    answer(request(credentials, svid)).await
 }
 
 fn bundle(keys: &[&Key]) -> String {
@@ -73,9 +77,9 @@ async fn publish_as(config_maps: &Api<ConfigMap>, name: &str, key: &str, bundle:
 }
 
 async fn answers(operator: &Operator<'_>, credentials: &Credentials, svid: &str, status: u16) {
-    let look = async || match token(credentials, svid).await {
-        answer if answer.status == status => Ok(()),
-        answer => Err(format!("{answer:?}")),
+    let look = async || match answered(request(credentials, svid)).await {
+        Ok(answer) if answer.status == status => Ok(()),
+        other => Err(format!("{other:?}")),
     };
     let seen = eventually(SOON, &format!("the JWT-SVID is answered {status}"), look).await;
     seen.unwrap_or_else(|error| panic!("{error}\n{}", operator.logs()));
@@ -292,7 +296,7 @@ async fn a_new_leader_reads_the_bundles_before_it_says_something_of_them() {
         operator.start(operator.first(), proxy.kubeconfig());
     };
 
-    let late = proxy.when(bundles()).delay(Duration::from_secs(3));
+    let late = proxy.when(bundles()).first(1).delay(Duration::from_secs(3));
     restarted().await;
     operator.first().ready().await;
     place.teams.apply(&WORKER.replace("name: worker", "name: later")).await;

@@ -58,7 +58,10 @@ async fn a_silent_watch_is_opened_again_and_until_then_nothing_is_published() {
         let healed = eventually(REOPENED + SOON, "the Secret is healed", published).await;
         let healed = healed.unwrap_or_else(|error| panic!("{error}\n{}", operator.logs()));
         let took = keywright::ambient::boot_time() - begun;
-        assert!(took > Duration::from_secs(5), "the watch was not silent");
+        if took <= Duration::from_secs(5) {
+            println!("the watch had just ended, and the next one is not silent: once more");
+            return (2 * REOPENED, ());
+        }
         for credentials in [&healed, &former] {
             credentials.token_at(&former.http(), former.get("token-uri"), &[]).await.token();
         }

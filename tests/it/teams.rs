@@ -123,6 +123,10 @@ impl<'cluster> Teams<'cluster> {
 
     /// Waits until credentials are answered so at every replica.
     pub(crate) async fn every_replica_answers(&self, credentials: &Credentials, status: u16) {
+        self.every_replica_answers_within(SOON, credentials, status).await;
+    }
+
+    pub(crate) async fn every_replica_answers_within(&self, deadline: Duration, credentials: &Credentials, status: u16) {
         let http = credentials.http();
         for replica in &self.operator.replicas {
             let url = format!("https://localhost:{}/oauth2/token", replica.port);
@@ -130,7 +134,7 @@ impl<'cluster> Teams<'cluster> {
                 Ok(answer) if answer.status == status => Ok(()),
                 other => Err(format!("{other:?}")),
             };
-            let seen = eventually(SOON, &format!("{} answers {status}", replica.pod), look).await;
+            let seen = eventually(deadline, &format!("{} answers {status}", replica.pod), look).await;
             seen.unwrap_or_else(|error| panic!("{error}\n{}", self.operator.logs()));
         }
     }

@@ -64,15 +64,21 @@ impl Installation<'_> {
         all.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect()
     }
 
-    /// The process that writes: its pod's name, and a part that no other process of that pod has.
+    /// The process that writes: its pod's name, and a part that no other process of that pod has. One whose pod is being deleted is waited
+    /// for until another one leads.
     pub(crate) async fn leader(&self) -> String {
         let lease = format!("lease/{}-leader", self.release);
-        self.kubectl(&["get", &lease, "--output=jsonpath={.spec.holderIdentity}"]).await
+        let leads = async || {
+            let leader = self.kubectl(&["get", &lease, "--output=jsonpath={.spec.holderIdentity}"]).await;
+            let is_there = self.pods().await.iter().any(|pod| pod_name(&leader) == pod.name_any());
+            if is_there { Ok(leader) } else { Err(format!("{leader:?} leads")) }
+        };
+        eventually(SOON, "a pod leads", leads).await.unwrap()
     }
 
     /// The pod of a leader.
     pub(crate) async fn pod_of(&self, leader: &str) -> Pod {
-        let name = leader.split('_').next().unwrap_or_default();
+        let name = pod_name(leader);
         let pods = self.pods().await;
         pods.into_iter().find(|pod| pod.name_any() == name).unwrap_or_else(|| panic!("{leader} leads and is in no pod"))
     }
@@ -115,4 +121,8 @@ pub(crate) async fn restricted_namespace(cluster: &Cluster, name: &str) {
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}\n"
     );
     cluster.control_plane().admin().kubectl_with(&["apply", "--filename=-"], &namespace).await.unwrap().succeeded().unwrap();
+}
+
+fn pod_name(leader: &str) -> &str {
+    leader.split('_').next().unwrap_or_default()
 }

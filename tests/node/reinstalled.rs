@@ -20,7 +20,11 @@ async fn it_is_uninstalled_and_installed_again() {
     let Some((site, _alone)) = disturbing().await else { return };
     let before = secret_of_the_worker(site).await;
     site.installation.uninstall().await;
-    assert!(site.installation.pods().await.is_empty());
+    let gone = async || match site.installation.pods().await {
+        pods if pods.is_empty() => Ok(()),
+        pods => Err(format!("{} pods", pods.len())),
+    };
+    eventually(SOON, "its pods are deleted", gone).await.unwrap();
     let left = site.installation.kubectl(&["get", "oac,oapr", "--all-namespaces", "--output=name"]).await;
     assert!(left.contains("/worker") && left.contains("/report") && left.contains("/invoices"), "{left}");
     assert_eq!(secret_of_the_worker(site).await.data, before.data);
