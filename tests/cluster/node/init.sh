@@ -36,6 +36,8 @@ supervised() {
   ("$@" > "$FOLDER/$name.log" 2>&1 || echo "$name ended: $?"; kill -TERM 1) &
 }
 supervised containerd containerd --config "$FOLDER/containerd.toml"
+# A kubelet ends at once where nothing listens there.
+until [ -S /run/containerd/containerd.sock ]; do sleep 0.05; done
 supervised kubelet kubelet --config "$FOLDER/kubelet.json" --kubeconfig "$KUBELET_KUBECONFIG" --root-dir "$FOLDER/kubelet" \
   --cert-dir "$FOLDER/kubelet/pki" --hostname-override "$NAME" --node-ip "$ADDRESS"
 supervised kube-proxy kube-proxy --kubeconfig "$PROXY_KUBECONFIG" --hostname-override "$NAME" --proxy-mode iptables \
